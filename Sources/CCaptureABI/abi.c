@@ -1,1 +1,2 @@
 #include "CCaptureABI.h"
+#include "access.h"
