@@ -32,6 +32,13 @@
 
 #define LOCKSTEP_ABI_VERSION 1u
 
+/* Swift imports no struct with an _Atomic member; it touches these words through access.h only. Same layout. */
+#ifdef __swift__
+#define LOCKSTEP_ATOMIC(type) type
+#else
+#define LOCKSTEP_ATOMIC(type) _Atomic(type)
+#endif
+
 #define LOCKSTEP_MAGIC_CONTROL 0x314c5443534b434cull /* "LCKSCTL1" */
 #define LOCKSTEP_MAGIC_RING    0x31474e52534b434cull /* "LCKSRNG1" */
 #define LOCKSTEP_MAGIC_ARENA   0x31415241534b434cull /* "LCKSARA1" */
@@ -123,14 +130,14 @@ struct lockstep_control {
     int32_t daemon_pid;
     uint32_t reserved0[2];
     /* written while running, each on a line of its own */
-    _Alignas(64) _Atomic(uint64_t) consumed;  /* all sequence numbers below it are free: n is usable while n < consumed + ring_slots */
-    _Alignas(64) _Atomic(uint64_t) drained;   /* the daemon has taken everything below it */
-    _Alignas(64) _Atomic(uint64_t) released;  /* every barrier below it is answered */
-    _Atomic(uint64_t) epoch;
-    _Atomic(uint64_t) lease_until;            /* CLOCK_BOOTTIME, nanoseconds; 0: no lease is in force */
-    _Atomic(uint64_t) marks_durable;          /* modification marks of everything below it are durable */
-    _Alignas(64) _Atomic(uint32_t) data_plane;
-    _Atomic(uint32_t) switches;
+    _Alignas(64) LOCKSTEP_ATOMIC(uint64_t) consumed;  /* all sequence numbers below it are free: n is usable while n < consumed + ring_slots */
+    _Alignas(64) LOCKSTEP_ATOMIC(uint64_t) drained;   /* the daemon has taken everything below it */
+    _Alignas(64) LOCKSTEP_ATOMIC(uint64_t) released;  /* every barrier below it is answered */
+    LOCKSTEP_ATOMIC(uint64_t) epoch;
+    LOCKSTEP_ATOMIC(uint64_t) lease_until;            /* CLOCK_BOOTTIME, nanoseconds; 0: no lease is in force */
+    LOCKSTEP_ATOMIC(uint64_t) marks_durable;          /* modification marks of everything below it are durable */
+    _Alignas(64) LOCKSTEP_ATOMIC(uint32_t) data_plane;
+    LOCKSTEP_ATOMIC(uint32_t) switches;
     struct lockstep_root roots[LOCKSTEP_ROOTS_MAX];
     /* Names of files that are not replicated: compared with the end of the path ("-shm", "/lock.mdb"). */
     char exclusions[LOCKSTEP_EXCLUSIONS_MAX][LOCKSTEP_EXCLUSION_BYTES];
@@ -151,13 +158,13 @@ struct lockstep_ring {
     uint32_t abi_version;
     uint32_t slots;
     uint64_t incarnation[2];
-    _Alignas(64) _Atomic(uint64_t) reserved;   /* the next sequence number to be reserved; starts at 1 */
-    _Alignas(64) _Atomic(uint32_t) doorbell;   /* futex word: producers add 1 and wake */
+    _Alignas(64) LOCKSTEP_ATOMIC(uint64_t) reserved;   /* the next sequence number to be reserved; starts at 1 */
+    _Alignas(64) LOCKSTEP_ATOMIC(uint32_t) doorbell;   /* futex word: producers add 1 and wake */
     /* Offset locks, striped by inode: 0 or (arena << 32 | tid). Held across the system call of an append or of a
        write at a shared offset, and nothing else; bounded: at the bound the lock is taken over, and the loser, which
        notices when it unlocks, sets LOCKSTEP_RESULT_CONTENDED. */
-    _Alignas(4096) _Atomic(uint64_t) locks[LOCKSTEP_LOCK_STRIPES];
-    _Alignas(4096) _Atomic(uint64_t) words[]; /* [slots] */
+    _Alignas(4096) LOCKSTEP_ATOMIC(uint64_t) locks[LOCKSTEP_LOCK_STRIPES];
+    _Alignas(4096) LOCKSTEP_ATOMIC(uint64_t) words[]; /* [slots] */
 };
 
 /* ------------------------------------------------------------------ intents */
@@ -226,10 +233,10 @@ struct lockstep_intent {
     uint32_t outcome_owner;
     uint32_t outcome_group;
     uint32_t result_flags;
-    _Atomic(uint32_t) done;     /* 0 or 1 */
+    LOCKSTEP_ATOMIC(uint32_t) done;     /* 0 or 1 */
     /* BARRIER */
-    _Atomic(uint32_t) waiting;  /* 1 while the producer may sleep on the answer word */
-    _Atomic(uint32_t) answer;   /* LOCKSTEP_ANSWER_*: kept for a waiter whose ring place is used again */
+    LOCKSTEP_ATOMIC(uint32_t) waiting;  /* 1 while the producer may sleep on the answer word */
+    LOCKSTEP_ATOMIC(uint32_t) answer;   /* LOCKSTEP_ANSWER_*: kept for a waiter whose ring place is used again */
     uint32_t pad1;
     uint64_t reserved[7];       /* zero */
 };
@@ -244,10 +251,10 @@ struct lockstep_arena {
     int32_t pid;                        /* as the keeper's namespace sees it */
     uint32_t pad0;
     uint64_t start_time;                /* /proc/PID/stat field 22 */
-    _Alignas(64) _Atomic(uint64_t) intents_free; /* a 1 bit is free: taken by the process, returned by the daemon */
-    _Atomic(uint64_t) blocks_free;
-    _Atomic(uint32_t) space;            /* futex word: the daemon adds 1 when it returned something and space_waiters != 0 */
-    _Atomic(uint32_t) space_waiters;
+    _Alignas(64) LOCKSTEP_ATOMIC(uint64_t) intents_free; /* a 1 bit is free: taken by the process, returned by the daemon */
+    LOCKSTEP_ATOMIC(uint64_t) blocks_free;
+    LOCKSTEP_ATOMIC(uint32_t) space;            /* futex word: the daemon adds 1 when it returned something and space_waiters != 0 */
+    LOCKSTEP_ATOMIC(uint32_t) space_waiters;
     _Alignas(256) struct lockstep_intent intents[LOCKSTEP_INTENTS];
     _Alignas(4096) uint8_t inlines[LOCKSTEP_INTENTS][LOCKSTEP_INLINE_BYTES];
     _Alignas(4096) uint8_t blocks[LOCKSTEP_BLOCKS][LOCKSTEP_BLOCK_BYTES];

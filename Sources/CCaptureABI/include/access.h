@@ -8,11 +8,15 @@
 #include "CCaptureABI.h"
 #include <linux/futex.h>
 #include <limits.h>
-#include <stdatomic.h>
 #include <stddef.h>
 #include <string.h>
 #include <sys/syscall.h>
 #include <unistd.h>
+
+/* The word itself, for the compiler's atomic functions. */
+#define PLAIN(address) _Generic((address), \
+    LOCKSTEP_ATOMIC(uint64_t) *: (uint64_t *)(void *)(address), \
+    LOCKSTEP_ATOMIC(uint32_t) *: (uint32_t *)(void *)(address))
 
 static inline size_t lockstep_control_bytes(uint32_t slots) {
     size_t header = (sizeof(struct lockstep_control) + 4095) & ~(size_t)4095;
@@ -34,9 +38,9 @@ static inline void lockstep_control_initialize(void *control, uint32_t slots, ui
     c->ring_slots = slots;
     c->hot_offset = header;
     c->answers_offset = header + (uint32_t)(LOCKSTEP_HOT_ENTRIES * sizeof(uint64_t));
-    atomic_store(&c->consumed, 1);
-    atomic_store(&c->drained, 1);
-    atomic_store(&c->released, 1);
+    __atomic_store_n(PLAIN(&c->consumed), 1, __ATOMIC_SEQ_CST);
+    __atomic_store_n(PLAIN(&c->drained), 1, __ATOMIC_SEQ_CST);
+    __atomic_store_n(PLAIN(&c->released), 1, __ATOMIC_SEQ_CST);
 }
 static inline void lockstep_ring_initialize(void *ring, uint32_t slots, uint64_t high, uint64_t low) {
     struct lockstep_ring *r = ring;
@@ -45,39 +49,73 @@ static inline void lockstep_ring_initialize(void *ring, uint32_t slots, uint64_t
     r->slots = slots;
     r->incarnation[0] = high;
     r->incarnation[1] = low;
-    atomic_store(&r->reserved, 1);
+    __atomic_store_n(PLAIN(&r->reserved), 1, __ATOMIC_SEQ_CST);
+}
+
+/* What can be said of foreign headers; Swift imports no over-aligned struct. */
+static inline size_t lockstep_control_header_bytes(void) { return sizeof(struct lockstep_control); }
+static inline size_t lockstep_ring_header_bytes(void) { return sizeof(struct lockstep_ring); }
+static inline size_t lockstep_arena_bytes(void) { return sizeof(struct lockstep_arena); }
+static inline uint32_t lockstep_control_version(const void *control) {
+    const struct lockstep_control *c = control;
+    return c->magic == LOCKSTEP_MAGIC_CONTROL ? c->abi_version : 0;
+}
+static inline uint32_t lockstep_control_slots(const void *control) { return ((const struct lockstep_control *)control)->ring_slots; }
+static inline uint64_t lockstep_control_incarnation(const void *control, int which) {
+    return ((const struct lockstep_control *)control)->incarnation[which & 1];
+}
+static inline int lockstep_ring_belongs(const void *ring, const void *control) {
+    const struct lockstep_ring *r = ring;
+    const struct lockstep_control *c = control;
+    return r->magic == LOCKSTEP_MAGIC_RING && r->abi_version == LOCKSTEP_ABI_VERSION && r->slots == c->ring_slots &&
+           r->incarnation[0] == c->incarnation[0] && r->incarnation[1] == c->incarnation[1];
+}
+static inline int lockstep_arena_belongs(const void *arena, uint32_t number, const void *control) {
+    const struct lockstep_arena *a = arena;
+    const struct lockstep_control *c = control;
+    return a->magic == LOCKSTEP_MAGIC_ARENA && a->abi_version == LOCKSTEP_ABI_VERSION && a->arena == number &&
+           a->incarnation[0] == c->incarnation[0] && a->incarnation[1] == c->incarnation[1];
+}
+static inline void lockstep_control_set_bounds(void *control, uint32_t wait_mode, uint32_t wait_milliseconds,
+                                               uint32_t on_bound, uint32_t lock_milliseconds, int32_t daemon_pid) {
+    struct lockstep_control *c = control;
+    c->wait_mode = wait_mode;
+    c->wait_bound_milliseconds = wait_milliseconds;
+    c->on_bound = on_bound;
+    c->lock_bound_milliseconds = lock_milliseconds;
+    c->daemon_pid = daemon_pid;
 }
 
 static inline uint64_t lockstep_control_consumed(const void *control) {
-    return atomic_load(&((struct lockstep_control *)control)->consumed);
+    return __atomic_load_n(PLAIN(&((struct lockstep_control *)control)->consumed), __ATOMIC_SEQ_CST);
 }
 static inline uint64_t lockstep_control_drained(const void *control) {
-    return atomic_load(&((struct lockstep_control *)control)->drained);
+    return __atomic_load_n(PLAIN(&((struct lockstep_control *)control)->drained), __ATOMIC_SEQ_CST);
 }
 static inline void lockstep_control_set_consumed(void *control, uint64_t n) {
-    atomic_store(&((struct lockstep_control *)control)->consumed, n);
+    __atomic_store_n(PLAIN(&((struct lockstep_control *)control)->consumed), n, __ATOMIC_SEQ_CST);
 }
 static inline void lockstep_control_set_drained(void *control, uint64_t n) {
-    atomic_store_explicit(&((struct lockstep_control *)control)->drained, n, memory_order_release);
+    __atomic_store_n(PLAIN(&((struct lockstep_control *)control)->drained), n, __ATOMIC_RELEASE);
 }
 static inline void lockstep_control_set_released(void *control, uint64_t n) {
-    atomic_store_explicit(&((struct lockstep_control *)control)->released, n, memory_order_release);
+    __atomic_store_n(PLAIN(&((struct lockstep_control *)control)->released), n, __ATOMIC_RELEASE);
 }
 static inline uint64_t lockstep_control_released(const void *control) {
-    return atomic_load(&((struct lockstep_control *)control)->released);
+    return __atomic_load_n(PLAIN(&((struct lockstep_control *)control)->released), __ATOMIC_SEQ_CST);
 }
 static inline void lockstep_control_set_epoch(void *control, uint64_t epoch) {
-    atomic_store(&((struct lockstep_control *)control)->epoch, epoch);
+    __atomic_store_n(PLAIN(&((struct lockstep_control *)control)->epoch), epoch, __ATOMIC_SEQ_CST);
 }
 /* Sequentially consistent: the daemon looks at the ring once more after it said that it sleeps. */
 static inline void lockstep_control_set_data_plane(void *control, uint32_t state) {
-    atomic_store(&((struct lockstep_control *)control)->data_plane, state);
+    __atomic_store_n(PLAIN(&((struct lockstep_control *)control)->data_plane), state, __ATOMIC_SEQ_CST);
 }
 static inline void lockstep_control_set_switch(void *control, uint32_t which, int on) {
     if (on)
-        atomic_fetch_or(&((struct lockstep_control *)control)->switches, which);
+        __atomic_fetch_or(PLAIN(&((struct lockstep_control *)control)->switches), which, __ATOMIC_SEQ_CST);
     else
-        atomic_fetch_and(&((struct lockstep_control *)control)->switches, ~which);
+        __atomic_fetch_and(PLAIN(&((struct lockstep_control *)control)->switches), ~which, __ATOMIC_SEQ_CST);
 }
 static inline void lockstep_control_set_root(void *control, uint32_t index, uint64_t device, struct lockstep_object object,
                                              const char *name, const char *path) {
@@ -86,36 +124,43 @@ static inline void lockstep_control_set_root(void *control, uint32_t index, uint
     root->object = object;
     strncpy(root->name, name, sizeof root->name - 1);
     strncpy(root->path, path, sizeof root->path - 1);
+    if (((struct lockstep_control *)control)->root_count <= index)
+        ((struct lockstep_control *)control)->root_count = index + 1;
 }
 static inline void lockstep_control_set_exclusion(void *control, uint32_t index, const char *suffix) {
+    ((struct lockstep_control *)control)->exclusion_count = index + 1;
     strncpy(((struct lockstep_control *)control)->exclusions[index], suffix, LOCKSTEP_EXCLUSION_BYTES - 1);
 }
 
 static inline uint64_t lockstep_ring_reserved(const void *ring) {
-    return atomic_load(&((struct lockstep_ring *)ring)->reserved);
+    return __atomic_load_n(PLAIN(&((struct lockstep_ring *)ring)->reserved), __ATOMIC_SEQ_CST);
 }
 static inline uint32_t lockstep_ring_doorbell(const void *ring) {
-    return atomic_load(&((struct lockstep_ring *)ring)->doorbell);
+    return __atomic_load_n(PLAIN(&((struct lockstep_ring *)ring)->doorbell), __ATOMIC_SEQ_CST);
 }
 static inline const uint32_t *lockstep_ring_doorbell_address(const void *ring) {
     return (const uint32_t *)&((const struct lockstep_ring *)ring)->doorbell;
 }
 static inline uint64_t lockstep_ring_word(const void *ring, uint32_t place) {
-    return atomic_load_explicit(&((struct lockstep_ring *)ring)->words[place], memory_order_acquire);
+    return __atomic_load_n(PLAIN(&((struct lockstep_ring *)ring)->words[place]), __ATOMIC_ACQUIRE);
 }
 static inline void lockstep_ring_set_word(void *ring, uint32_t place, uint64_t word) {
-    atomic_store_explicit(&((struct lockstep_ring *)ring)->words[place], word, memory_order_release);
+    __atomic_store_n(PLAIN(&((struct lockstep_ring *)ring)->words[place]), word, __ATOMIC_RELEASE);
 }
 static inline int lockstep_ring_revoke(void *ring, uint32_t place, uint32_t lap) {
     uint64_t expected = LOCKSTEP_WORD(lap, 0, 0, LOCKSTEP_STATE_EMPTY);
-    return atomic_compare_exchange_strong(&((struct lockstep_ring *)ring)->words[place], &expected,
-                                          LOCKSTEP_WORD(lap, 0, 0, LOCKSTEP_STATE_REVOKED));
+    return __atomic_compare_exchange_n(PLAIN(&((struct lockstep_ring *)ring)->words[place]), &expected,
+                                       LOCKSTEP_WORD(lap, 0, 0, LOCKSTEP_STATE_REVOKED), 0, __ATOMIC_SEQ_CST,
+                                       __ATOMIC_SEQ_CST);
 }
 static inline uint64_t lockstep_word_empty(uint32_t lap) { return LOCKSTEP_WORD(lap, 0, 0, LOCKSTEP_STATE_EMPTY); }
 static inline uint32_t lockstep_word_lap(uint64_t word) { return LOCKSTEP_WORD_LAP(word); }
 static inline uint32_t lockstep_word_arena(uint64_t word) { return LOCKSTEP_WORD_ARENA(word); }
 static inline uint32_t lockstep_word_intent(uint64_t word) { return LOCKSTEP_WORD_INTENT(word); }
 static inline uint32_t lockstep_word_state(uint64_t word) { return LOCKSTEP_WORD_STATE(word); }
+
+/* A memfd that can be sealed, closed on exec (MFD_CLOEXEC | MFD_ALLOW_SEALING). */
+static inline int lockstep_memfd(const char *name) { return (int)syscall(SYS_memfd_create, name, 3u); }
 
 static inline long lockstep_futex_wake(const void *address, int count) {
     return syscall(SYS_futex, address, FUTEX_WAKE, count, NULL, NULL, 0);
@@ -125,9 +170,9 @@ static inline long lockstep_futex_wake(const void *address, int count) {
 static inline void lockstep_ring_unlock_arena(void *ring, uint32_t arena) {
     struct lockstep_ring *r = ring;
     for (unsigned i = 0; i < LOCKSTEP_LOCK_STRIPES; i++) {
-        uint64_t owner = atomic_load_explicit(&r->locks[i], memory_order_relaxed);
+        uint64_t owner = __atomic_load_n(PLAIN(&r->locks[i]), __ATOMIC_RELAXED);
         if (owner != 0 && (uint32_t)(owner >> 32) == arena)
-            atomic_compare_exchange_strong(&r->locks[i], &owner, 0);
+            __atomic_compare_exchange_n(PLAIN(&r->locks[i]), &owner, 0, 0, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);
     }
 }
 
@@ -136,7 +181,7 @@ static inline void lockstep_arena_copy_intent(const void *arena, uint32_t index,
     memcpy(to, &((const struct lockstep_arena *)arena)->intents[index], sizeof *to);
 }
 static inline uint32_t lockstep_intent_done(const void *arena, uint32_t index) {
-    return atomic_load_explicit(&((struct lockstep_arena *)arena)->intents[index].done, memory_order_acquire);
+    return __atomic_load_n(PLAIN(&((struct lockstep_arena *)arena)->intents[index].done), __ATOMIC_ACQUIRE);
 }
 static inline const uint8_t *lockstep_arena_inline(const void *arena, uint32_t index) {
     return ((const struct lockstep_arena *)arena)->inlines[index];
@@ -145,17 +190,17 @@ static inline const uint8_t *lockstep_arena_block(const void *arena, uint32_t bl
     return ((const struct lockstep_arena *)arena)->blocks[block];
 }
 static inline uint64_t lockstep_arena_intents_free(const void *arena) {
-    return atomic_load(&((struct lockstep_arena *)arena)->intents_free);
+    return __atomic_load_n(PLAIN(&((struct lockstep_arena *)arena)->intents_free), __ATOMIC_SEQ_CST);
 }
 /* Returns an intent and its blocks to the process, and wakes it if it waits for space. */
 static inline void lockstep_arena_return(void *arena, uint32_t index, uint64_t blocks) {
     struct lockstep_arena *a = arena;
-    atomic_store_explicit(&a->intents[index].done, 0, memory_order_relaxed);
+    __atomic_store_n(PLAIN(&a->intents[index].done), 0, __ATOMIC_RELAXED);
     if (blocks)
-        atomic_fetch_or(&a->blocks_free, blocks);
-    atomic_fetch_or(&a->intents_free, (uint64_t)1 << index);
-    if (atomic_load(&a->space_waiters)) {
-        atomic_fetch_add(&a->space, 1);
+        __atomic_fetch_or(PLAIN(&a->blocks_free), blocks, __ATOMIC_SEQ_CST);
+    __atomic_fetch_or(PLAIN(&a->intents_free), (uint64_t)1 << index, __ATOMIC_SEQ_CST);
+    if (__atomic_load_n(PLAIN(&a->space_waiters), __ATOMIC_SEQ_CST)) {
+        __atomic_fetch_add(PLAIN(&a->space), 1, __ATOMIC_SEQ_CST);
         lockstep_futex_wake(&a->space, INT_MAX);
     }
 }
@@ -164,11 +209,11 @@ static inline void lockstep_arena_return(void *arena, uint32_t index, uint64_t b
    the producer may sleep. `arena` may be NULL (its process is gone). Returns 1 when it woke somebody. */
 static inline int lockstep_answer(void *control, void *arena, uint32_t index, uint32_t place, uint32_t lap, uint32_t status) {
     struct lockstep_control *c = control;
-    _Atomic(uint32_t) *words = (_Atomic(uint32_t) *)((char *)control + c->answers_offset);
+    uint32_t *words = (uint32_t *)(void *)((char *)control + c->answers_offset);
     if (arena)
-        atomic_store(&((struct lockstep_arena *)arena)->intents[index].answer, status);
-    atomic_store(&words[place], LOCKSTEP_ANSWER(lap, status));
-    if (arena && atomic_load(&((struct lockstep_arena *)arena)->intents[index].waiting)) {
+        __atomic_store_n(PLAIN(&((struct lockstep_arena *)arena)->intents[index].answer), status, __ATOMIC_SEQ_CST);
+    __atomic_store_n(&words[place], LOCKSTEP_ANSWER(lap, status), __ATOMIC_SEQ_CST);
+    if (arena && __atomic_load_n(PLAIN(&((struct lockstep_arena *)arena)->intents[index].waiting), __ATOMIC_SEQ_CST)) {
         lockstep_futex_wake(&words[place], INT_MAX);
         return 1;
     }

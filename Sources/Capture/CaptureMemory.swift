@@ -1,0 +1,331 @@
+public import CCaptureABI
+import CLinux
+import Glibc
+public import Primitives
+
+/// What is wrong with the shared memory; the application that did it is not trusted.
+public struct CaptureError: Error, CustomStringConvertible {
+    public var description: String
+    public init(_ description: String) { self.description = description }
+}
+
+/// The control object and the order ring of one module, as the daemon sees them: it writes the first and reads the
+/// second, and holds the arenas of the processes that are attached.
+///
+///     reserved  next number a producer takes            (ring, written by everybody: checked here)
+///     drained   everything below was taken by `next()`   (control)
+///     consumed  everything below may be used again       (control)
+///
+///         consumed <= drained <= reserved <= consumed + slots
+///
+/// Owned by the data-plane thread.
+public final class CaptureMemory {
+    public let controlDescriptor: Int32
+    public let ringDescriptor: Int32
+    public let slots: UInt32
+    public let incarnation: (UInt64, UInt64)
+    public private(set) var arenas: [UInt32: Arena] = [:]
+    /// Next sequence number to be taken.
+    public private(set) var drained: UInt64
+    public private(set) var consumed: UInt64
+    public private(set) var revoked: UInt64 = 0
+    private let control: UnsafeMutableRawPointer
+    private let ring: UnsafeMutableRawPointer
+    /// When `drained` was first seen reserved and unpublished.
+    private var reservedSince: UInt64?
+
+    /// Makes a new incarnation.
+    public static func create(slots: UInt32 = LOCKSTEP_RING_SLOTS_DEFAULT, incarnation: (UInt64, UInt64)) throws(CaptureError) -> CaptureMemory {
+        precondition(slots.nonzeroBitCount == 1)
+        let control = try allocate("lockstep-control", lockstep_control_bytes(slots))
+        let ring = try allocate("lockstep-ring", lockstep_ring_bytes(slots))
+        lockstep_control_initialize(control.memory, slots, incarnation.0, incarnation.1)
+        lockstep_ring_initialize(ring.memory, slots, incarnation.0, incarnation.1)
+        return CaptureMemory(controlDescriptor: control.descriptor, ringDescriptor: ring.descriptor, slots: slots,
+            incarnation: incarnation, control: control.memory, ring: ring.memory)
+    }
+
+    /// Takes the memory of an earlier daemon back from a keeper: its numbers go on.
+    public static func adopt(controlDescriptor: Int32, ringDescriptor: Int32) throws(CaptureError) -> CaptureMemory {
+        let controlBytes = try sealedBytes(controlDescriptor, "control object")
+        let ringBytes = try sealedBytes(ringDescriptor, "order ring")
+        guard controlBytes >= lockstep_control_header_bytes(), ringBytes >= lockstep_ring_header_bytes() else {
+            throw CaptureError("control object or order ring handed back by a keeper is too small")
+        }
+        let control = try map(controlDescriptor, controlBytes)
+        let ring = try map(ringDescriptor, ringBytes)
+        let version = lockstep_control_version(control)
+        guard version == LOCKSTEP_ABI_VERSION else {
+            throw CaptureError("control object handed back by a keeper has ABI version \(version), this daemon speaks \(LOCKSTEP_ABI_VERSION)")
+        }
+        let slots = lockstep_control_slots(control)
+        guard slots.nonzeroBitCount == 1, lockstep_control_bytes(slots) == controlBytes,
+            lockstep_ring_bytes(slots) == ringBytes, lockstep_ring_belongs(ring, control) == 1
+        else { throw CaptureError("control object and order ring handed back by a keeper do not belong together") }
+        let memory = CaptureMemory(controlDescriptor: controlDescriptor, ringDescriptor: ringDescriptor, slots: slots,
+            incarnation: (lockstep_control_incarnation(control, 0), lockstep_control_incarnation(control, 1)), control: control,
+            ring: ring)
+        memory.consumed = lockstep_control_consumed(control)
+        // What the dead daemon had taken and not finished is taken again.
+        memory.drained = memory.consumed
+        return memory
+    }
+
+    private init(controlDescriptor: Int32, ringDescriptor: Int32, slots: UInt32, incarnation: (UInt64, UInt64),
+        control: UnsafeMutableRawPointer, ring: UnsafeMutableRawPointer)
+    {
+        self.controlDescriptor = controlDescriptor
+        self.ringDescriptor = ringDescriptor
+        self.slots = slots
+        self.incarnation = incarnation
+        self.control = control
+        self.ring = ring
+        drained = 1
+        consumed = 1
+    }
+
+    /// The memory itself stays mapped for the life of the process: waiters may still be answered.
+    public func close() {
+        lockstep_control_set_switch(control, LOCKSTEP_SWITCH_CLOSED, 1)
+    }
+
+    // MARK: Settings, before anybody attaches
+
+    public func set(root index: UInt32, device: UInt64, object: ObjectID, name: String, path: String) {
+        lockstep_control_set_root(control, index, device,
+            lockstep_object(inode: object.inode, generation: object.generation, root: object.root), name, path)
+    }
+
+    public func set(exclusions: [String]) {
+        for (index, suffix) in exclusions.prefix(Int(LOCKSTEP_EXCLUSIONS_MAX)).enumerated() {
+            lockstep_control_set_exclusion(control, UInt32(index), suffix)
+        }
+    }
+
+    public func set(waitBoundMilliseconds: UInt32, lockBoundMilliseconds: UInt32, epoch: Epoch) {
+        lockstep_control_set_bounds(control, LOCKSTEP_WAIT_DURABLE, waitBoundMilliseconds, LOCKSTEP_ON_BOUND_EIO,
+            lockBoundMilliseconds, getpid())
+        lockstep_control_set_epoch(control, epoch.value)
+        // Without a modification map every extent counts as hot: nobody waits for marks.
+        lockstep_control_set_switch(control, LOCKSTEP_SWITCH_ALL_HOT, 1)
+        lockstep_control_set_data_plane(control, LOCKSTEP_DATA_PLANE_AWAKE)
+    }
+
+    // MARK: Draining
+
+    /// The ring's `reserved`, unchecked: only for comparing with a sequence number.
+    public var reserved: UInt64 { lockstep_ring_reserved(ring) }
+
+    public enum Next {
+        case nothing
+        /// A producer holds the next place and has not published it.
+        case reserved
+        case revoked(sequence: UInt64)
+        case intent(sequence: UInt64, arena: UInt32, index: UInt32)
+    }
+
+    /// Takes the next word of the ring. A place that stays unpublished for `revokeAfterNanoseconds` is revoked (R1).
+    public func next(now: UInt64, revokeAfterNanoseconds: UInt64) throws(CaptureError) -> Next {
+        let sequence = drained
+        let place = UInt32(truncatingIfNeeded: sequence & UInt64(slots - 1))
+        let lap = UInt32(truncatingIfNeeded: sequence / UInt64(slots))
+        let reserved = lockstep_ring_reserved(ring)
+        if sequence == reserved { return .nothing }
+        guard sequence < reserved, reserved - consumed <= UInt64(slots) else {
+            throw CaptureError("order ring is scribbled over: reserved \(reserved), drained \(sequence), consumed \(consumed)")
+        }
+        let word = lockstep_ring_word(ring, place)
+        guard lockstep_word_lap(word) == lap else {
+            throw CaptureError("order ring is scribbled over: place \(place) holds lap \(lockstep_word_lap(word)), not \(lap)")
+        }
+        switch lockstep_word_state(word) {
+        case LOCKSTEP_STATE_EMPTY:
+            guard let since = reservedSince else {
+                reservedSince = now
+                return .reserved
+            }
+            if now - since < revokeAfterNanoseconds { return .reserved }
+            guard lockstep_ring_revoke(ring, place, lap) == 1 else { return .reserved }
+            revoked += 1
+            advance()
+            return .revoked(sequence: sequence)
+        case LOCKSTEP_STATE_REVOKED:
+            advance()
+            return .revoked(sequence: sequence)
+        case LOCKSTEP_STATE_PUBLISHED:
+            let index = lockstep_word_intent(word)
+            guard index < LOCKSTEP_INTENTS else {
+                throw CaptureError("order ring is scribbled over: place \(place) names intent \(index)")
+            }
+            advance()
+            return .intent(sequence: sequence, arena: lockstep_word_arena(word), index: index)
+        default:
+            throw CaptureError("order ring is scribbled over: place \(place) has state \(lockstep_word_state(word))")
+        }
+    }
+
+    private func advance() {
+        drained += 1
+        reservedSince = nil
+        lockstep_control_set_drained(control, drained)
+    }
+
+    /// Gives all places below `sequence` back to the producers.
+    public func consume(below sequence: UInt64) {
+        precondition(sequence <= drained)
+        guard sequence > consumed else { return }
+        while consumed < sequence {
+            let place = UInt32(truncatingIfNeeded: consumed & UInt64(slots - 1))
+            let lap = UInt32(truncatingIfNeeded: consumed / UInt64(slots))
+            lockstep_ring_set_word(ring, place, lockstep_word_empty(lap &+ 1))
+            consumed += 1
+        }
+        lockstep_control_set_consumed(control, consumed)
+    }
+
+    /// Answers the durability point that waits at `sequence`.
+    public func answer(sequence: UInt64, arena: UInt32, index: UInt32, ok: Bool) {
+        let place = UInt32(truncatingIfNeeded: sequence & UInt64(slots - 1))
+        let lap = UInt32(truncatingIfNeeded: sequence / UInt64(slots))
+        lockstep_answer(control, arenas[arena]?.memory, index, place, lap & 0x3fff_ffff,
+            ok ? LOCKSTEP_ANSWER_OK : LOCKSTEP_ANSWER_ERROR)
+    }
+
+    public func setReleased(below sequence: UInt64) { lockstep_control_set_released(control, sequence) }
+    public var released: UInt64 { lockstep_control_released(control) }
+
+    // MARK: Waking up
+
+    /// Says how deep the data plane sleeps; producers look at it after publishing.
+    public func setDataPlane(_ state: UInt32) { lockstep_control_set_data_plane(control, state) }
+    public var doorbell: UInt32 { lockstep_ring_doorbell(ring) }
+    public var doorbellAddress: UnsafePointer<UInt32> { lockstep_ring_doorbell_address(ring) }
+    public var isRingEmpty: Bool { drained == lockstep_ring_reserved(ring) }
+
+    // MARK: Arenas
+
+    /// Takes over an arena announced by a keeper.
+    public func attach(arena number: UInt32, descriptor: Int32, processDescriptor: Int32, pid: Int32) throws(CaptureError) -> Arena {
+        if let known = arenas[number] {
+            guard known.pid == pid, known.isAlive else { throw CaptureError("arena \(number) was announced twice") }
+            Glibc.close(descriptor)
+            Glibc.close(processDescriptor)
+            return known
+        }
+        let bytes = try CaptureMemory.sealedBytes(descriptor, "arena \(number)")
+        guard bytes >= lockstep_arena_bytes() else { throw CaptureError("arena \(number) is too small") }
+        let memory = try CaptureMemory.map(descriptor, bytes)
+        Glibc.close(descriptor)
+        guard lockstep_arena_belongs(memory, number, control) == 1
+        else {
+            munmap(memory, bytes)
+            throw CaptureError("arena \(number) of process \(pid) is not of this module's incarnation")
+        }
+        let arena = Arena(number: number, pid: pid, processDescriptor: processDescriptor, memory: memory, bytes: bytes)
+        arenas[number] = arena
+        return arena
+    }
+
+    /// Forgets the arena of a process that is gone and of which nothing is in flight any more.
+    public func retire(arena number: UInt32) {
+        guard let arena = arenas.removeValue(forKey: number) else { return }
+        lockstep_ring_unlock_arena(ring, number)
+        arena.unmap()
+    }
+
+    // MARK: Memory
+
+    private static func allocate(_ name: String, _ bytes: Int) throws(CaptureError) -> (descriptor: Int32, memory: UnsafeMutableRawPointer) {
+        let descriptor = lockstep_memfd(name)
+        guard descriptor >= 0 else { throw CaptureError("memfd_create: errno \(errno)") }
+        // Allocated in full: a store must never fail for lack of memory.
+        guard ftruncate(descriptor, bytes) == 0, posix_fallocate(descriptor, 0, bytes) == 0,
+            fcntl(descriptor, seals.add, seals.shrink | seals.grow) == 0
+        else { throw CaptureError("\(name): allocating and sealing \(bytes) bytes: errno \(errno)") }
+        return (descriptor, try map(descriptor, bytes))
+    }
+
+    private static func sealedBytes(_ descriptor: Int32, _ what: String) throws(CaptureError) -> Int {
+        let present = fcntl(descriptor, seals.get)
+        guard present >= 0, present & (seals.shrink | seals.grow) == seals.shrink | seals.grow else {
+            throw CaptureError("\(what) is not sealed")
+        }
+        var status = stat()
+        guard fstat(descriptor, &status) == 0 else { throw CaptureError("\(what): errno \(errno)") }
+        return Int(status.st_size)
+    }
+
+    private static func map(_ descriptor: Int32, _ bytes: Int) throws(CaptureError) -> UnsafeMutableRawPointer {
+        guard let memory = mmap(nil, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, descriptor, 0), memory != MAP_FAILED else {
+            throw CaptureError("mapping \(bytes) bytes: errno \(errno)")
+        }
+        return memory
+    }
+
+    /// fcntl's memfd seals (linux/fcntl.h: F_LINUX_SPECIFIC_BASE + 9, + 10).
+    private enum seals {
+        static let add: Int32 = 1033
+        static let get: Int32 = 1034
+        static let shrink: Int32 = 2
+        static let grow: Int32 = 4
+    }
+}
+
+/// The arena of one attached process.
+public final class Arena {
+    public let number: UInt32
+    public let pid: Int32
+    /// Polls readable when the process has ended; -1 once that was seen.
+    public private(set) var processDescriptor: Int32
+    public private(set) var isAlive = true
+    /// Operations of it that are still tracked; the arena is retired at 0 once the process is gone.
+    public var tracked = 0
+    let memory: UnsafeMutableRawPointer
+    private let bytes: Int
+
+    init(number: UInt32, pid: Int32, processDescriptor: Int32, memory: UnsafeMutableRawPointer, bytes: Int) {
+        self.number = number
+        self.pid = pid
+        self.processDescriptor = processDescriptor
+        self.memory = memory
+        self.bytes = bytes
+    }
+
+    /// Looks whether the process still runs. Once gone it never returns: `done` can't change any more.
+    public func checkAlive() -> Bool {
+        guard isAlive else { return false }
+        var entry = pollfd(fd: processDescriptor, events: Int16(POLLIN), revents: 0)
+        if poll(&entry, 1, 0) > 0, entry.revents != 0 { markGone() }
+        return isAlive
+    }
+
+    /// The process ended, or became another program.
+    public func markGone() {
+        guard isAlive else { return }
+        isAlive = false
+        close(processDescriptor)
+        processDescriptor = -1
+    }
+
+    public func isDone(_ index: UInt32) -> Bool { lockstep_intent_done(memory, index) == 1 }
+
+    /// Intents that the process has taken, or published and not got back.
+    public var busyIntents: UInt64 { ~lockstep_arena_intents_free(memory) }
+
+    /// A checked copy; nothing in it points outside the arena.
+    public func intent(_ index: UInt32) throws(CaptureError) -> Intent {
+        var raw = lockstep_intent()
+        lockstep_arena_copy_intent(memory, index, &raw)
+        return try Intent(raw, arena: self, index: index)
+    }
+
+    /// Gives an intent and its payload blocks back to the process.
+    public func giveBack(_ index: UInt32, blocks: UInt64) {
+        lockstep_arena_return(memory, index, blocks)
+    }
+
+    func unmap() {
+        markGone()
+        munmap(memory, bytes)
+    }
+}
