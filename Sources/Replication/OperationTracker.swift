@@ -1,0 +1,244 @@
+public import Primitives
+
+/// One name in one directory: what two name operations can have in common.
+public struct NameKey: Hashable, Sendable {
+    public var parent: ObjectID
+    public var name: [UInt8]
+    public init(_ parent: ObjectID, _ name: [UInt8]) {
+        self.parent = parent
+        self.name = name
+    }
+}
+
+/// What the primary knows of one captured operation, from its intent until nothing can depend on it any more.
+public struct TrackedOperation: Sendable {
+    public var sequence: SequenceNumber
+    public var kind: Record.Kind
+    /// Where the intent lies: given back once the operation is settled and its batch is in the journal.
+    public var arena: UInt32
+    public var index: UInt32
+    public var blocks: UInt64
+    public var object: ObjectID
+    /// Bytes that it may change; empty for operations on names and attributes.
+    public var range: ByteRange
+    public var names: [NameKey]
+    /// renameat2's flags, mkdir's mode: what an outcome needs.
+    public var argument: UInt64
+    public var predictedOffset: Bool
+    /// Of its record in the stream; none when it was not shipped.
+    public var position: StreamPosition
+    public var payload: [UInt8]
+
+    public fileprivate(set) var isSettled = false
+    /// `reserved` when it was done: what has a lower sequence number may have run at the same time.
+    fileprivate var doneReserved: UInt64 = .max
+    /// Bytes to be read and shipped again when it is settled: something else touched them at the same time.
+    fileprivate var repairRange: ByteRange?
+    fileprivate var repairNames = false
+
+    public init(sequence: SequenceNumber, kind: Record.Kind, arena: UInt32, index: UInt32, blocks: UInt64,
+        object: ObjectID = .none, range: ByteRange = ByteRange(0, 0), names: [NameKey] = [], argument: UInt64 = 0,
+        predictedOffset: Bool = false, position: StreamPosition = .none, payload: [UInt8] = [])
+    {
+        self.sequence = sequence
+        self.kind = kind
+        self.arena = arena
+        self.index = index
+        self.blocks = blocks
+        self.object = object
+        self.range = range
+        self.names = names
+        self.argument = argument
+        self.predictedOffset = predictedOffset
+        self.position = position
+        self.payload = payload
+    }
+}
+
+/// What must follow when an operation is settled.
+public struct Settlement: Equatable, Sendable {
+    /// Ranges to be read from the file now and shipped as fills, before any later durability point is acknowledged.
+    public var repairRanges: [ByteRange] = []
+    /// The file's size may differ from what the stream says.
+    public var repairsSize = false
+    /// Names to be looked up now and shipped as name fills.
+    public var repairNames: [NameKey] = []
+    public var repairAttributes = false
+    public init() {}
+    public var isEmpty: Bool { repairRanges.isEmpty && !repairsSize && repairNames.isEmpty && !repairAttributes }
+}
+
+/// Finds operations whose system calls may have run in another order than their intents, and says what to ship again
+/// (rules R1 and R2).
+///
+/// Intents lie in one total order, system calls run without any lock. Two calls that touch the same bytes or the same
+/// name at the same time may therefore end in the other order than their records on the secondary say:
+///
+///      intent 5  ----[ write A ]--------------------- done(reserved 7)
+///      intent 6  ---------[ write B ]--- done                              5's reserved (7) > 6: they overlapped
+///
+/// They are not prevented: when both are settled, the bytes are read from the file and shipped as a fill. No barrier
+/// waits for a stopped process: while its caller is unanswered, its operation may be present or absent.
+public struct OperationTracker: Sendable {
+    public private(set) var operations: [SequenceNumber: TrackedOperation] = [:]
+    /// In order of their sequence numbers.
+    public private(set) var unsettled: [SequenceNumber] = []
+    private var byObject: [ObjectID: [SequenceNumber]] = [:]
+    private var byName: [NameKey: [SequenceNumber]] = [:]
+    /// Settled, kept while an operation with a lower number than their `doneReserved` may still be drained.
+    private var lingering: [SequenceNumber] = []
+
+    public init() {}
+
+    public var isEmpty: Bool { operations.isEmpty }
+
+    /// Takes in an operation in the order of the ring. Overlaps with operations that may run at the same time are noted.
+    public mutating func admit(_ operation: TrackedOperation) {
+        var operation = operation
+        if !operation.range.isEmpty {
+            for other in byObject[operation.object] ?? [] {
+                guard var earlier = operations[other], earlier.range.overlaps(operation.range),
+                    earlier.doneReserved > operation.sequence.value
+                else { continue }
+                let both = ByteRange(max(earlier.range.lowerBound, operation.range.lowerBound),
+                    min(earlier.range.upperBound, operation.range.upperBound))
+                operation.repairRange = operation.repairRange.map { $0.union(both) } ?? both
+                if !earlier.isSettled {
+                    earlier.repairRange = earlier.repairRange.map { $0.union(both) } ?? both
+                    operations[other] = earlier
+                }
+            }
+            byObject[operation.object, default: []].append(operation.sequence)
+        }
+        for key in operation.names {
+            for other in byName[key] ?? [] {
+                guard var earlier = operations[other], earlier.doneReserved > operation.sequence.value else { continue }
+                operation.repairNames = true
+                if !earlier.isSettled {
+                    earlier.repairNames = true
+                    operations[other] = earlier
+                }
+            }
+            byName[key, default: []].append(operation.sequence)
+        }
+        operations[operation.sequence] = operation
+        unsettled.append(operation.sequence)
+    }
+
+    /// The position at which the operation's record was shipped.
+    public mutating func shipped(_ sequence: SequenceNumber, at position: StreamPosition) {
+        operations[sequence]?.position = position
+    }
+
+    /// The system call has returned: `value` at least 0 or -errno, at `actualOffset`; `contended`: its offset is in doubt.
+    public mutating func settle(_ sequence: SequenceNumber, value: Int64, actualOffset: UInt64, doneReserved: UInt64,
+        contended: Bool) -> Settlement
+    {
+        guard let operation = markSettled(sequence, doneReserved: doneReserved) else { return Settlement() }
+        var settlement = collisions(of: operation)
+        switch operation.kind {
+        case .write:
+            if contended {
+                settlement.repairRanges = [.all]
+                settlement.repairsSize = true
+            } else if value < 0 || UInt64(value) < operation.range.count {
+                settlement.repairRanges.append(operation.range)
+                settlement.repairsSize = true
+            }
+            if !contended, operation.predictedOffset, value > 0, actualOffset != operation.range.lowerBound {
+                settlement.repairRanges.append(operation.range)
+                settlement.repairRanges.append(ByteRange(offset: actualOffset, count: UInt64(value)))
+                settlement.repairsSize = true
+            }
+        case .truncate, .allocate, .fill:
+            if value < 0 {
+                settlement.repairRanges.append(operation.range)
+                settlement.repairsSize = true
+            }
+        case .chmod, .chown:
+            if value < 0 { settlement.repairAttributes = true }
+        default: break
+        }
+        return settlement
+    }
+
+    /// The process is gone and never said how its call ended: what it may have touched is read again.
+    public mutating func settleDead(_ sequence: SequenceNumber, doneReserved: UInt64) -> Settlement {
+        guard let operation = markSettled(sequence, doneReserved: doneReserved) else { return Settlement() }
+        var settlement = collisions(of: operation)
+        switch operation.kind {
+        case .write where operation.predictedOffset:
+            // Where an append really went is not known.
+            settlement.repairRanges = [.all]
+            settlement.repairsSize = true
+        case .write, .truncate, .allocate, .fill:
+            settlement.repairRanges.append(operation.range)
+            settlement.repairsSize = true
+        case .chmod, .chown: settlement.repairAttributes = true
+        default: break
+        }
+        return settlement
+    }
+
+    /// A fill of `range` is being shipped: what is inside its call right now and may overwrite it ships it again later.
+    public mutating func fillShipped(_ object: ObjectID, _ range: ByteRange) {
+        for sequence in byObject[object] ?? [] {
+            guard var operation = operations[sequence], !operation.isSettled, operation.range.overlaps(range) else { continue }
+            operation.repairRange = operation.repairRange.map { $0.union(operation.range) } ?? operation.range
+            operations[sequence] = operation
+        }
+    }
+
+    /// Ranges of `object` that calls now in progress may be changing: a bulk fill leaves them out (R3).
+    public func rangesInFlight(_ object: ObjectID) -> [ByteRange] {
+        (byObject[object] ?? []).compactMap { operations[$0] }.filter { !$0.isSettled }.map(\.range)
+    }
+
+    /// The lowest sequence number whose call is not known to be done: a fill's read floor.
+    public var floor: SequenceNumber? { unsettled.first }
+
+    /// Everything below `drained` has been admitted: forgets settled operations that nothing admitted later can overlap.
+    public mutating func forget(drained: UInt64) {
+        guard !lingering.isEmpty else { return }
+        lingering.removeAll { sequence in
+            guard let operation = operations[sequence], operation.doneReserved <= drained else { return false }
+            operations[sequence] = nil
+            if !operation.range.isEmpty { OperationTracker.remove(sequence, from: &byObject, operation.object) }
+            for key in operation.names { OperationTracker.remove(sequence, from: &byName, key) }
+            return true
+        }
+    }
+
+    private mutating func markSettled(_ sequence: SequenceNumber, doneReserved: UInt64) -> TrackedOperation? {
+        guard var operation = operations[sequence], !operation.isSettled else { return nil }
+        operation.isSettled = true
+        operation.doneReserved = doneReserved
+        operations[sequence] = operation
+        if let index = unsettled.firstIndex(of: sequence) { unsettled.remove(at: index) }
+        lingering.append(sequence)
+        return operation
+    }
+
+    private func collisions(of operation: TrackedOperation) -> Settlement {
+        var settlement = Settlement()
+        if let range = operation.repairRange {
+            settlement.repairRanges.append(range)
+            settlement.repairsSize = operation.kind != .write || range.upperBound == .max
+        }
+        if operation.repairNames { settlement.repairNames = operation.names }
+        return settlement
+    }
+
+    private static func remove<Key>(_ sequence: SequenceNumber, from index: inout [Key: [SequenceNumber]], _ key: Key) {
+        guard var list = index[key] else { return }
+        list.removeAll { $0 == sequence }
+        index[key] = list.isEmpty ? nil : list
+    }
+}
+
+extension ByteRange {
+    /// The smallest range that holds both.
+    public func union(_ other: ByteRange) -> ByteRange {
+        ByteRange(min(lowerBound, other.lowerBound), max(upperBound, other.upperBound))
+    }
+}

@@ -1,0 +1,88 @@
+public import Primitives
+
+/// A durability point that waits for the peer.
+public struct Waiter: Equatable, Sendable {
+    public var sequence: SequenceNumber
+    public var arena: UInt32
+    public var index: UInt32
+    /// It may be answered when the peer has made everything up to here durable.
+    public var position: StreamPosition
+    public init(sequence: SequenceNumber, arena: UInt32, index: UInt32, position: StreamPosition) {
+        self.sequence = sequence
+        self.arena = arena
+        self.index = index
+        self.position = position
+    }
+}
+
+/// Which durability points wait, for what, and which an acknowledgement releases (guarantee G1, rules I1 and I5).
+///
+///     appended   last position in the local journal's batches
+///     acked      last position that the peer has made durable
+///
+/// A barrier on a file waits for the file's last record, and no longer: the order is total, so everything before that
+/// record is durable with it. Repairs and refused operations are part of what it needs (R2): without them the secondary
+/// would show an operation that its caller knows to have failed.
+public struct ReleaseQueue: Sendable {
+    public private(set) var appended = StreamPosition.none
+    public private(set) var acked = StreamPosition.none
+    /// Last record of each object that is not acknowledged yet.
+    private var lastOfObject: [ObjectID: StreamPosition] = [:]
+    private var lastRepair = StreamPosition.none
+    private var waiters: [Waiter] = []
+
+    public init() {}
+
+    public var waiting: Int { waiters.count }
+    /// The oldest durability point that waits: its place in the ring can't be used again.
+    public var oldestWaiting: SequenceNumber? { waiters.map(\.sequence).min() }
+    /// What the waiters need at most; none when nobody waits.
+    public var needed: StreamPosition { waiters.map(\.position).max() ?? .none }
+
+    /// Takes the next position for a record about `objects`.
+    public mutating func append(_ objects: [ObjectID], isRepair: Bool = false) -> StreamPosition {
+        let position = appended.next
+        appended = position
+        for object in objects where !object.isNone { lastOfObject[object] = position }
+        if isRepair { lastRepair = position }
+        return position
+    }
+
+    /// A durability point on `object` (none: on everything). Returns false when it need not wait at all.
+    public mutating func barrier(_ object: ObjectID, sequence: SequenceNumber, arena: UInt32, index: UInt32) -> Bool {
+        var position = object.isNone ? appended : lastOfObject[object] ?? .none
+        if lastRepair > acked { position = max(position, lastRepair) }
+        guard position > acked else { return false }
+        waiters.append(Waiter(sequence: sequence, arena: arena, index: index, position: position))
+        return true
+    }
+
+    /// The peer has made everything up to `position` durable: returns the durability points that this releases.
+    public mutating func acknowledged(through position: StreamPosition) -> [Waiter] {
+        // An acknowledgement of what was never sent releases nothing: the caller checks, this does not trust it either.
+        guard position > acked, position <= appended else { return [] }
+        acked = position
+        if lastOfObject.count > 1024 || position == appended {
+            lastOfObject = position == appended ? [:] : lastOfObject.filter { $0.value > position }
+        }
+        let released = waiters.filter { $0.position <= position }
+        waiters.removeAll { $0.position <= position }
+        return released
+    }
+
+    /// Everybody who waits, because this node holds the alone permit (I1) or because the stream ended.
+    public mutating func releaseAll() -> [Waiter] {
+        defer { waiters = [] }
+        return waiters
+    }
+
+    /// A new stream starts after `position`: nothing of the old one counts any more. Waiters need the new stream's end.
+    public mutating func restart(after position: StreamPosition) {
+        appended = max(appended, position)
+        acked = appended
+        lastOfObject = [:]
+        lastRepair = .none
+        let next = appended.next
+        for index in waiters.indices { waiters[index].position = next }
+    }
+}
