@@ -31,6 +31,7 @@ let package = Package(
         .target(name: "CLinux"),
         .target(name: "CUring", linkerSettings: [.linkedLibrary("uring")]),
         .target(name: "CLZ4", linkerSettings: [.linkedLibrary("lz4")]),
+        .target(name: "CProcess"),
         // Layer 1
         .target(name: "Primitives", swiftSettings: pure),
         // Layer 2
@@ -46,7 +47,7 @@ let package = Package(
         .target(name: "Link", dependencies: ["Primitives", "Platform", "Frame"], swiftSettings: product),
         .target(name: "Replay", dependencies: ["CLinux", "Primitives", "Platform", "Replication"],
             swiftSettings: product),
-        .target(name: "Control", dependencies: ["Primitives", "Platform"], swiftSettings: product),
+        .target(name: "Control", dependencies: ["CProcess", "Primitives"], swiftSettings: product),
         // Layer 4
         .target(name: "Node",
             dependencies: ["CLinux", "Primitives", "Platform", "Frame", "Replication", "Uring", "Journal", "Capture",
@@ -58,9 +59,12 @@ let package = Package(
                 .product(name: "ArgumentParser", package: "swift-argument-parser")],
             swiftSettings: product),
         .executableTarget(name: "lockstep",
-            dependencies: ["Control", "Platform", "Primitives",
+            dependencies: ["CProcess", "Control", "Primitives",
                 .product(name: "ArgumentParser", package: "swift-argument-parser")],
             swiftSettings: product),
+        // A daemon that only answers: the command line is tested against it (see its head comment).
+        .executableTarget(name: "lockstepd-double", dependencies: ["Control"], path: "Tests/DaemonDouble",
+            swiftSettings: swiftSettings),
         .testTarget(name: "FrameTests", dependencies: ["Frame", "Primitives"], swiftSettings: swiftSettings),
         .testTarget(name: "JournalTests", dependencies: ["Journal", "Frame", "Platform", "Primitives"],
             swiftSettings: swiftSettings),
@@ -69,6 +73,9 @@ let package = Package(
         .testTarget(name: "ReplayTests", dependencies: ["Replay", "Replication", "Platform", "Primitives"],
             swiftSettings: swiftSettings),
         .testTarget(name: "ReplicationTests", dependencies: ["Replication", "Primitives"], swiftSettings: swiftSettings),
+        .testTarget(name: "ControlTests", dependencies: ["Control", "CCaptureABI"], swiftSettings: swiftSettings),
+        .testTarget(name: "CommandTests", dependencies: ["lockstep", "lockstepd-double", "Control", "CProcess"],
+            swiftSettings: swiftSettings),
         .testTarget(name: "CaptureTests", dependencies: ["Capture", "CCaptureABI", "Primitives"],
             swiftSettings: swiftSettings),
     ]

@@ -1,0 +1,82 @@
+/// What a node says about itself: role, data, link and application are separate axes, because they fail separately.
+public struct Status: Codable, Hashable, Sendable {
+    /// stopped: no daemon. wait: not yet decided. alone: primary without its peer (also *degraded*).
+    public enum State: String, Codable, Sendable, CaseIterable {
+        case stopped, wait, alone, primary, secondary
+    }
+    public enum Data: String, Codable, Sendable, CaseIterable {
+        case upToDate = "up to date"
+        case inconsistent, outdated, suspect
+    }
+    public enum Link: String, Codable, Sendable, CaseIterable {
+        case connected, disconnected
+    }
+    /// Stream positions: how far this node's records got. On a primary `flushed` and `acked` speak of the peer.
+    public struct Positions: Codable, Hashable, Sendable {
+        public var appended: UInt64 = 0
+        public var flushed: UInt64 = 0
+        public var acked: UInt64 = 0
+        public var applied: UInt64 = 0
+        public init() {}
+    }
+    /// A first copy or resync.
+    public struct Copy: Codable, Hashable, Sendable {
+        public var running = false
+        public var objects: UInt64 = 0
+        public var objectsDone: UInt64 = 0
+        public var bytesDone: UInt64 = 0
+        public init() {}
+    }
+    public struct Application: Codable, Hashable, Sendable {
+        public var keepers: UInt64 = 0
+        public var processes: UInt64 = 0
+        public init() {}
+    }
+    public struct Counters: Codable, Hashable, Sendable {
+        public var operations: UInt64 = 0
+        public var barriers: UInt64 = 0
+        public var batches: UInt64 = 0
+        public var fills: UInt64 = 0
+        public var repairs: UInt64 = 0
+        public var revoked: UInt64 = 0
+        public var refused: UInt64 = 0
+        public init() {}
+    }
+    public struct Root: Codable, Hashable, Sendable {
+        public var name: String
+        public var path: String
+        public init(name: String, path: String) {
+            self.name = name
+            self.path = path
+        }
+    }
+
+    public var module: String
+    public var node: String
+    public var role: String
+    public var state = State.stopped
+    /// False while the node is on its way to its state.
+    public var ready = false
+    public var data = Data.inconsistent
+    public var link = Link.disconnected
+    public var epoch: UInt64 = 0
+    public var positions = Positions()
+    /// Ring sequences.
+    public var drained: UInt64 = 0
+    public var released: UInt64 = 0
+    public var copy = Copy()
+    public var application = Application()
+    /// "off": system calls that do not come through the preload library are not seen.
+    public var `guard` = "off"
+    /// "not watched": changes by programs outside the capture are not noticed.
+    public var watch = "not watched"
+    public var counters = Counters()
+    public var roots: [Root] = []
+    public var lastError: String?
+
+    public init(module: String, node: String, role: String) {
+        self.module = module
+        self.node = node
+        self.role = role
+    }
+}
