@@ -162,7 +162,7 @@ static inline uint32_t lockstep_word_state(uint64_t word) { return LOCKSTEP_WORD
 /* A memfd that can be sealed, closed on exec (MFD_CLOEXEC | MFD_ALLOW_SEALING). */
 static inline int lockstep_memfd(const char *name) { return (int)syscall(SYS_memfd_create, name, 3u); }
 
-static inline long lockstep_futex_wake(const void *address, int count) {
+static inline long lockstep_wake(const void *address, int count) {
     return syscall(SYS_futex, address, FUTEX_WAKE, count, NULL, NULL, 0);
 }
 
@@ -201,7 +201,7 @@ static inline void lockstep_arena_return(void *arena, uint32_t index, uint64_t b
     __atomic_fetch_or(PLAIN(&a->intents_free), (uint64_t)1 << index, __ATOMIC_SEQ_CST);
     if (__atomic_load_n(PLAIN(&a->space_waiters), __ATOMIC_SEQ_CST)) {
         __atomic_fetch_add(PLAIN(&a->space), 1, __ATOMIC_SEQ_CST);
-        lockstep_futex_wake(&a->space, INT_MAX);
+        lockstep_wake(&a->space, INT_MAX);
     }
 }
 
@@ -214,7 +214,7 @@ static inline int lockstep_answer(void *control, void *arena, uint32_t index, ui
         __atomic_store_n(PLAIN(&((struct lockstep_arena *)arena)->intents[index].answer), status, __ATOMIC_SEQ_CST);
     __atomic_store_n(&words[place], LOCKSTEP_ANSWER(lap, status), __ATOMIC_SEQ_CST);
     if (arena && __atomic_load_n(PLAIN(&((struct lockstep_arena *)arena)->intents[index].waiting), __ATOMIC_SEQ_CST)) {
-        lockstep_futex_wake(&words[place], INT_MAX);
+        lockstep_wake(&words[place], INT_MAX);
         return 1;
     }
     return 0;

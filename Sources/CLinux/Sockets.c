@@ -1,0 +1,122 @@
+#define _GNU_SOURCE
+#include "Sockets.h"
+#include <arpa/inet.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/random.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <time.h>
+#include <unistd.h>
+
+int lockstep_unix_listen(const char *directory, const char *name, int type) {
+    int folder = open(directory, O_PATH | O_DIRECTORY | O_CLOEXEC);
+    if (folder < 0) return -errno;
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    int length = snprintf(address.sun_path, sizeof address.sun_path, "/proc/self/fd/%d/%s", folder, name);
+    int socket_ = socket(AF_UNIX, type | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    int error = 0;
+    if (length >= (int)sizeof address.sun_path) error = ENAMETOOLONG;
+    else if (socket_ < 0) error = errno;
+    else {
+        unlinkat(folder, name, 0);
+        mode_t mask = umask(0177);
+        if (bind(socket_, (struct sockaddr *)&address, sizeof address) < 0 || listen(socket_, 64) < 0) error = errno;
+        umask(mask);
+    }
+    close(folder);
+    if (error) {
+        if (socket_ >= 0) close(socket_);
+        return -error;
+    }
+    return socket_;
+}
+
+int lockstep_accept(int listener) {
+    int connection = accept4(listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+    return connection < 0 ? -errno : connection;
+}
+
+int lockstep_set_no_delay(int connection) {
+    int on = 1;
+    return setsockopt(connection, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on) < 0 ? -errno : 0;
+}
+
+static struct sockaddr_in loopback(uint16_t port) {
+    struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons(port)};
+    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    return address;
+}
+
+int lockstep_loopback_listen(uint16_t port) {
+    int listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    if (listener < 0) return -errno;
+    int on = 1;
+    struct sockaddr_in address = loopback(port);
+    if (setsockopt(listener, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on) < 0 ||
+        bind(listener, (struct sockaddr *)&address, sizeof address) < 0 || listen(listener, 4) < 0) {
+        int error = errno;
+        close(listener);
+        return -error;
+    }
+    return listener;
+}
+
+/* Blocks only as long as loopback does: a listening socket accepts, or the kernel refuses at once. */
+int lockstep_loopback_connect(uint16_t port) {
+    int connection = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    if (connection < 0) return -errno;
+    struct sockaddr_in address = loopback(port);
+    if (connect(connection, (struct sockaddr *)&address, sizeof address) < 0) {
+        int error = errno;
+        close(connection);
+        return -error;
+    }
+    lockstep_set_no_delay(connection);
+    return connection;
+}
+
+int lockstep_eventfd(void) {
+    int descriptor = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    return descriptor < 0 ? -errno : descriptor;
+}
+
+void lockstep_set_thread_name(const char *name) { pthread_setname_np(pthread_self(), name); }
+
+int lockstep_random(void *bytes, unsigned count) {
+    return getrandom(bytes, count, 0) == (ssize_t)count ? 0 : -EIO;
+}
+
+int lockstep_boot_id(uint8_t id[16]) {
+    FILE *file = fopen("/proc/sys/kernel/random/boot_id", "re");
+    if (!file) return -errno;
+    int digits = 0, character;
+    memset(id, 0, 16);
+    while (digits < 32 && (character = fgetc(file)) != EOF) {
+        int value = character >= '0' && character <= '9' ? character - '0'
+                  : character >= 'a' && character <= 'f' ? character - 'a' + 10 : -1;
+        if (value < 0) continue;
+        id[digits / 2] = (uint8_t)(id[digits / 2] << 4 | value);
+        digits++;
+    }
+    fclose(file);
+    return digits == 32 ? 0 : -EIO;
+}
+
+static uint64_t clock_nanoseconds(clockid_t clock) {
+    struct timespec now;
+    clock_gettime(clock, &now);
+    return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+}
+
+uint64_t lockstep_boottime(void) { return clock_nanoseconds(CLOCK_BOOTTIME); }
+uint64_t lockstep_monotonic(void) { return clock_nanoseconds(CLOCK_MONOTONIC); }
+uint64_t lockstep_realtime(void) { return clock_nanoseconds(CLOCK_REALTIME); }
+const char *lockstep_error_text(int error) { return strerror(error); }

@@ -1,0 +1,83 @@
+public import Primitives
+
+/// What one daemon is told at its start. Every value comes from the command line; later from the configuration file.
+public struct Configuration: Sendable {
+    public struct Root: Sendable {
+        public var name: String
+        /// Canonical and absolute.
+        public var path: String
+        public init(name: String, path: String) {
+            self.name = name
+            self.path = path
+        }
+    }
+
+    /// Journal, table, sockets and this node's record live here.
+    public var directory: String
+    public var node: String
+    public var module: String
+    public var role: Role
+    public var roots: [Root]
+    public var listenPort: UInt16
+    public var peerPort: UInt16
+    /// Ends of paths that are not replicated.
+    public var exclusions: [String]
+    /// A durability point that is not answered within it fails with EIO.
+    public var waitBoundMilliseconds: UInt32
+
+    public init(directory: String, node: String, module: String, role: Role, roots: [Root], listenPort: UInt16,
+        peerPort: UInt16, exclusions: [String], waitBoundMilliseconds: UInt32)
+    {
+        self.directory = directory
+        self.node = node
+        self.module = module
+        self.role = role
+        self.roots = roots
+        self.listenPort = listenPort
+        self.peerPort = peerPort
+        self.exclusions = exclusions
+        self.waitBoundMilliseconds = waitBoundMilliseconds
+    }
+
+    public func isExcluded(_ name: [UInt8]) -> Bool {
+        exclusions.contains { suffix in
+            let suffix = Array(suffix.utf8)
+            return suffix.first == 0x2f ? name.elementsEqual(suffix.dropFirst()) : name.suffix(suffix.count).elementsEqual(suffix)
+        }
+    }
+}
+
+/// Bounds of queues and waits, and how they relate.
+enum Limits {
+    /// A batch is cut at this size even when nobody waits.
+    static let batchBytes = 1 << 20
+    /// The ring is not drained any further while this much waits to be sent: producers then wait for space.
+    static let sendBytesMax = 32 << 20
+    /// Batches that were received and not applied.
+    static let unappliedBytesMax = 64 << 20
+    /// A place that stays reserved is revoked after it.
+    static let revokeAfterNanoseconds: UInt64 = 5_000_000
+    /// An append that waits for a stopped one takes its lock over after it.
+    static let lockBoundMilliseconds: UInt32 = 20
+    /// One read of a bulk fill.
+    static let fillBytes = 512 << 10
+    /// One inline fill.
+    static let repairBytes = 512 << 10
+    static let heartbeatNanoseconds: UInt64 = 1_000_000_000
+    /// A peer that says nothing for this long is lost.
+    static let peerSilenceNanoseconds: UInt64 = 5_000_000_000
+    /// While bytes wait in an open batch and nobody needs them, they wait at most so long.
+    static let lingerNanoseconds: Int64 = 2_000_000
+    /// Journal bytes after which the secondary makes its files durable and recycles segments.
+    static let checkpointBytes: UInt64 = 64 << 20
+    /// Modification times are carried this often.
+    static let timesNanoseconds: UInt64 = 5_000_000_000
+    /// Objects announced in one go during a first copy, between two looks at the ring.
+    static let announcePerTurn = 64
+
+    static func check() {
+        precondition(batchBytes + Record.bytesMax <= 8 << 20, "a batch holds at least one more record")
+        precondition(repairBytes <= Record.payloadBytesMax && fillBytes <= Record.payloadBytesMax)
+        precondition(heartbeatNanoseconds * 3 <= peerSilenceNanoseconds)
+    }
+}
