@@ -9,11 +9,9 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/eventfd.h>
-#include <sys/random.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
-#include <time.h>
 #include <unistd.h>
 
 int lockstep_unix_listen(const char *directory, const char *name, int type) {
@@ -90,33 +88,4 @@ int lockstep_eventfd(void) {
 
 void lockstep_set_thread_name(const char *name) { pthread_setname_np(pthread_self(), name); }
 
-int lockstep_random(void *bytes, unsigned count) {
-    return getrandom(bytes, count, 0) == (ssize_t)count ? 0 : -EIO;
-}
-
-int lockstep_boot_id(uint8_t id[16]) {
-    FILE *file = fopen("/proc/sys/kernel/random/boot_id", "re");
-    if (!file) return -errno;
-    int digits = 0, character;
-    memset(id, 0, 16);
-    while (digits < 32 && (character = fgetc(file)) != EOF) {
-        int value = character >= '0' && character <= '9' ? character - '0'
-                  : character >= 'a' && character <= 'f' ? character - 'a' + 10 : -1;
-        if (value < 0) continue;
-        id[digits / 2] = (uint8_t)(id[digits / 2] << 4 | value);
-        digits++;
-    }
-    fclose(file);
-    return digits == 32 ? 0 : -EIO;
-}
-
-static uint64_t clock_nanoseconds(clockid_t clock) {
-    struct timespec now;
-    clock_gettime(clock, &now);
-    return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
-}
-
-uint64_t lockstep_boottime(void) { return clock_nanoseconds(CLOCK_BOOTTIME); }
-uint64_t lockstep_monotonic(void) { return clock_nanoseconds(CLOCK_MONOTONIC); }
-uint64_t lockstep_realtime(void) { return clock_nanoseconds(CLOCK_REALTIME); }
 const char *lockstep_error_text(int error) { return strerror(error); }

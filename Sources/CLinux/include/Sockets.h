@@ -16,15 +16,5 @@ int lockstep_loopback_connect(uint16_t port);
 int lockstep_set_no_delay(int socket);
 int lockstep_eventfd(void);
 void lockstep_set_thread_name(const char *name);
-/* Random bytes for incarnations and names; fails never once the machine is up. */
-int lockstep_random(void *bytes, unsigned count);
-/* The kernel's boot id, 16 bytes. */
-int lockstep_boot_id(uint8_t id[16]);
-/* CLOCK_BOOTTIME in nanoseconds. */
-uint64_t lockstep_boottime(void);
-/* CLOCK_MONOTONIC in nanoseconds. */
-uint64_t lockstep_monotonic(void);
-/* CLOCK_REALTIME in nanoseconds. */
-uint64_t lockstep_realtime(void);
 /* The text of an error number, as strerror gives it. */
 const char *lockstep_error_text(int error);

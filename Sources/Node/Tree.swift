@@ -1,0 +1,222 @@
+import CLinux
+import Glibc
+import Platform
+import Primitives
+
+/// The replicated roots of this node, as files: finds objects by path, reads them, walks them. Names are bytes, not
+/// text: a file name need not be UTF-8.
+final class Tree {
+    struct Root {
+        var name: String
+        var path: String
+        var device: UInt64
+        var descriptor: Int32
+        var object: ObjectID
+    }
+
+    struct Entry {
+        var parent: ObjectID
+        var name: [UInt8]
+        var object: ObjectID
+        /// With the file type.
+        var mode: UInt32
+    }
+
+    let roots: [Root]
+    private let configuration: Configuration
+    private static let noFollow = AT_SYMLINK_NOFOLLOW
+
+    init(_ configuration: Configuration) throws {
+        self.configuration = configuration
+        var roots: [Root] = []
+        for (index, root) in configuration.roots.enumerated() {
+            let descriptor = open(root.path, O_RDONLY | O_DIRECTORY | O_CLOEXEC)
+            guard descriptor >= 0 else { throw NodeError(66, "\(root.path): \(describe(errno: errno))") }
+            guard access(root.path, W_OK) == 0 else { throw NodeError(73, "\(root.path): \(describe(errno: errno))") }
+            let status = try FileStatus.of(descriptor, path: root.path)
+            let generation: UInt32
+            do { generation = try FileStatus.generation(of: descriptor, path: root.path) } catch {
+                throw NodeError(78, "\(root.path): its file system has no inode generations (overlayfs?): \(error)")
+            }
+            roots.append(Root(name: root.name, path: root.path, device: status.device, descriptor: descriptor,
+                object: ObjectID(inode: status.inode, generation: generation, root: UInt32(index))))
+        }
+        self.roots = roots
+    }
+
+    // MARK: One object
+
+    /// A file that was found where its names say, and is the object meant.
+    struct Found {
+        var object: ObjectID
+        var status: lockstep_status
+    }
+
+    /// What `path` (relative to its root; empty: the root itself) means now; nil: nothing.
+    func look(root: UInt32, path: [UInt8]) -> Found? {
+        guard Int(root) < roots.count else { return nil }
+        let descriptor = openPath(root: root, path: path)
+        guard descriptor >= 0 else { return nil }
+        defer { close(descriptor) }
+        return identify(descriptor, root: root)
+    }
+
+    private func identify(_ descriptor: Int32, root: UInt32) -> Found? {
+        var status = lockstep_status()
+        var generation: UInt32 = 0
+        guard lockstep_statx(descriptor, "", AT_EMPTY_PATH, UInt32(LOCKSTEP_STATUS_ALL), &status) == 0,
+            lockstep_generation(descriptor, "", &generation) == 0
+        else { return nil }
+        return Found(object: ObjectID(inode: status.inode, generation: generation, root: root), status: status)
+    }
+
+    private func openPath(root: UInt32, path: [UInt8]) -> Int32 {
+        resolve(root: root, path: path, flags: O_PATH | O_NOFOLLOW | O_CLOEXEC)
+    }
+
+    private func resolve(root: UInt32, path: [UInt8], flags: Int32) -> Int32 {
+        (path.isEmpty ? [0x2e, 0] : path + [0]).withUnsafeBufferPointer { bytes in
+            bytes.withMemoryRebound(to: CChar.self) { text in
+                lockstep_openat2(roots[Int(root)].descriptor, text.baseAddress, UInt64(UInt32(bitPattern: flags)), 0,
+                    UInt64(LOCKSTEP_RESOLVE_NO_SYMLINKS | LOCKSTEP_RESOLVE_BENEATH))
+            }
+        }
+    }
+
+    /// Opens a regular file for reading if it still is `object`; the caller closes. The daemon's own locks are none, so
+    /// closing it drops nobody's.
+    func open(_ object: ObjectID, path: [UInt8]) -> Int32? {
+        let descriptor = resolve(root: object.root, path: path, flags: O_RDONLY | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK)
+        guard descriptor >= 0 else { return nil }
+        if let found = identify(descriptor, root: object.root), found.object == object { return descriptor }
+        close(descriptor)
+        return nil
+    }
+
+    func target(root: UInt32, path: [UInt8]) -> [UInt8]? {
+        let descriptor = openPath(root: root, path: path)
+        guard descriptor >= 0 else { return nil }
+        defer { close(descriptor) }
+        var buffer = [CChar](repeating: 0, count: 4096)
+        let count = readlinkat(descriptor, "", &buffer, buffer.count)
+        return count >= 0 ? buffer.prefix(count).map { UInt8(bitPattern: $0) } : nil
+    }
+
+    // MARK: All names
+
+    /// Calls `found` for everything that is replicated, parents first. What can't be replicated is named in `skipped`.
+    func walk(found: (Entry) -> Void, skipped: (String) -> Void) throws {
+        for root in roots {
+            let descriptor = openat(root.descriptor, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC)
+            guard descriptor >= 0 else { throw NodeError(66, "\(root.path): \(describe(errno: errno))") }
+            try walk(directory: descriptor, object: root.object, device: root.device, path: root.path, found: found,
+                skipped: skipped)
+        }
+    }
+
+    private func walk(directory: Int32, object: ObjectID, device: UInt64, path: String, found: (Entry) -> Void,
+        skipped: (String) -> Void) throws
+    {
+        guard let stream = fdopendir(directory) else {
+            close(directory)
+            throw NodeError(71, "\(path): \(describe(errno: errno))")
+        }
+        defer { closedir(stream) }
+        var names: [[UInt8]] = []
+        while let entry = readdir(stream) {
+            let name = withUnsafePointer(to: &entry.pointee.d_name) { pointer in
+                Array(UnsafeRawBufferPointer(start: pointer, count: strlen(UnsafeRawPointer(pointer).assumingMemoryBound(to: CChar.self))))
+            }
+            if name == [0x2e] || name == [0x2e, 0x2e] || configuration.isExcluded(name) || isOwn(name) { continue }
+            names.append(name)
+        }
+        for name in names {
+            let text = (name + [0]).map { CChar(bitPattern: $0) }
+            var status = lockstep_status()
+            var generation: UInt32 = 0
+            guard lockstep_statx(directory, text, Tree.noFollow, UInt32(LOCKSTEP_STATUS_NO_TIMES), &status) == 0,
+                lockstep_generation(directory, text, &generation) == 0
+            else { continue }  // removed meanwhile
+            let whole = path + "/" + String(decoding: name, as: UTF8.self)
+            let child = ObjectID(inode: status.inode, generation: generation, root: object.root)
+            switch status.mode & S_IFMT {
+            case S_IFREG, S_IFLNK:
+                found(Entry(parent: object, name: name, object: child, mode: status.mode))
+            case S_IFDIR:
+                guard status.device == device, status.mount_root == 0 else {
+                    throw NodeError(78, "\(whole) is a mount: data under it would not be replicated; unmount it or make it a root")
+                }
+                found(Entry(parent: object, name: name, object: child, mode: status.mode))
+                let descriptor = openat(directory, text, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC)
+                if descriptor < 0 {
+                    if errno == ENOENT { continue }
+                    throw NodeError(73, "\(whole): \(describe(errno: errno))")
+                }
+                try walk(directory: descriptor, object: child, device: device, path: whole, found: found, skipped: skipped)
+            default:
+                skipped(whole)
+            }
+        }
+    }
+
+    /// Lockstep's own directory, which lies inside the root only where the root is a mount point.
+    private func isOwn(_ name: [UInt8]) -> Bool { name.starts(with: Array(".lockstep-".utf8)) }
+
+    /// Symbolic links that lead out of every root: what they point to would not be replicated.
+    func linksLeadingOut() throws -> [String] {
+        var leading: [String] = []
+        try walk(
+            found: { entry in
+                guard entry.mode & S_IFMT == S_IFLNK else { return }
+                // The whole path is only needed for links, which are few.
+                if let path = pathOfLink(entry), let bad = leadsOut(path) { leading.append("\(path) -> \(bad)") }
+            }, skipped: { _ in })
+        return leading
+    }
+
+    private var directories: [ObjectID: String] = [:]
+
+    private func pathOfLink(_ entry: Entry) -> String? {
+        if directories.isEmpty { for root in roots { directories[root.object] = root.path } }
+        if directories[entry.parent] == nil {
+            try? walk(
+                found: { other in
+                    if other.mode & S_IFMT == S_IFDIR, let parent = directories[other.parent] {
+                        directories[other.object] = parent + "/" + String(decoding: other.name, as: UTF8.self)
+                    }
+                }, skipped: { _ in })
+        }
+        return directories[entry.parent].map { $0 + "/" + String(decoding: entry.name, as: UTF8.self) }
+    }
+
+    private func leadsOut(_ path: String) -> String? {
+        var buffer = [CChar](repeating: 0, count: 4096)
+        let count = readlink(path, &buffer, buffer.count - 1)
+        guard count > 0 else { return nil }
+        let target = String(decoding: buffer.prefix(count).map { UInt8(bitPattern: $0) }, as: UTF8.self)
+        let absolute = target.first == "/" ? target : path[..<path.lastIndex(of: "/")!] + "/" + target
+        var resolved = [CChar](repeating: 0, count: Int(PATH_MAX))
+        let whole: String
+        if realpath(absolute, &resolved) != nil {
+            whole = String(decoding: resolved.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }, as: UTF8.self)
+        } else {
+            whole = normalized(absolute)
+        }
+        return roots.contains { whole == $0.path || whole.hasPrefix($0.path + "/") } ? nil : target
+    }
+
+    /// The path without "." and "..": for links to what does not exist yet.
+    private func normalized(_ path: String) -> String {
+        var parts: [Substring] = []
+        for part in path.split(separator: "/") {
+            if part == ".." { _ = parts.popLast() } else if part != "." { parts.append(part) }
+        }
+        return "/" + parts.joined(separator: "/")
+    }
+}
+
+/// An error number in words.
+func describe(errno code: Int32) -> String {
+    let text = lockstep_error_text(code).map { String(cString: $0) } ?? "error"
+    return "\(text) (errno \(code))"
+}
