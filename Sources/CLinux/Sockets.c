@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <sys/random.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -87,5 +88,9 @@ int lockstep_eventfd(void) {
 }
 
 void lockstep_set_thread_name(const char *name) { pthread_setname_np(pthread_self(), name); }
+
+int lockstep_random(void *bytes, unsigned count) {
+    return getrandom(bytes, count, 0) == (ssize_t)count ? 0 : -EIO;
+}
 
 const char *lockstep_error_text(int error) { return strerror(error); }

@@ -16,5 +16,7 @@ int lockstep_loopback_connect(uint16_t port);
 int lockstep_set_no_delay(int socket);
 int lockstep_eventfd(void);
 void lockstep_set_thread_name(const char *name);
+/* Random bytes for incarnations and names; fails never once the machine is up. */
+int lockstep_random(void *bytes, unsigned count);
 /* The text of an error number, as strerror gives it. */
 const char *lockstep_error_text(int error);
