@@ -1,0 +1,159 @@
+/*
+ * rig.h: the parts of the test rig, an oracle for the preload library: it plays keeper and daemon in one process.
+ *
+ *   program under liblockstep.so ──ring, arenas──> memory.c ──operations──> rig.c ──in ring order──> tree.c ──> MIRROR
+ *                │                                 (checks every word        (queue: waits for        (names by
+ *                v                                  and intent, check.c)      `done`, answers)         (parent, name))
+ *              ROOT <────────────────────── compare.c: equal, byte for byte? ─────────────────────────────┘
+ *
+ * Nothing is read from ROOT while the program runs, except the first copy before it starts; what the rig had to read
+ * afterwards (operations of killed processes, operations in flight at the same time on the same bytes) is counted as
+ * repairs, so that a test can insist on none.
+ */
+#ifndef LOCKSTEP_RIG_H
+#define LOCKSTEP_RIG_H
+
+#include "access.h"
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <sys/stat.h>
+#include <time.h>
+
+/* ------------------------------------------------------------------ options and results */
+
+struct rig_options {
+    const char *library;
+    const char *root;   /* canonical */
+    const char *mirror; /* canonical */
+    const char *report; /* file for the JSON line; NULL: stdout */
+    FILE *trace;
+    uint32_t slots;
+    uint32_t revoke_milliseconds;
+    uint32_t wait_bound_milliseconds;
+    uint32_t timeout_seconds;
+    uint32_t hold_answers_milliseconds;
+    int answer;       /* LOCKSTEP_ANSWER_OK or _ERROR */
+    int expect_exit;
+    mode_t umask;     /* of COMMAND */
+    int abi_version;  /* announced to processes; another than ours tests their refusal */
+    bool kills;       /* processes are killed: operations without `done` are no violation */
+    bool close_ring;  /* the incarnation has ended before CMD starts */
+    const char *exclusions[LOCKSTEP_EXCLUSIONS_MAX];
+    uint32_t exclusion_count;
+};
+extern struct rig_options options;
+
+struct rig_results {
+    uint64_t operations, barriers, revoked, repairs, undone, violations, differences, processes;
+};
+extern struct rig_results results;
+
+/* One line on stderr, starting with "rig: "; counted. */
+void violation(const char *format, ...) __attribute__((format(printf, 1, 2)));
+void difference(const char *format, ...) __attribute__((format(printf, 1, 2)));
+/* The rig itself can't go on. */
+_Noreturn void fatal(const char *format, ...) __attribute__((format(printf, 1, 2)));
+uint64_t now_nanoseconds(void);
+
+/* ------------------------------------------------------------------ memory.c: control object, ring, arenas */
+
+struct arena {
+    uint32_t number;
+    int pid, pidfd;
+    struct lockstep_arena *memory;
+    bool gone;              /* the process ended, or became another program: `done` can't change any more */
+    uint64_t gone_reserved; /* nothing of it has a number from here on */
+    uint32_t tracked;       /* intents drained and not yet given back */
+    uint64_t intents, blocks; /* bits: those in flight, to see one used twice */
+    struct { int tid; uint64_t sequence; struct lockstep_object object; } durable; /* a DURABLE write that owes a barrier */
+    struct arena *next;
+};
+extern struct arena *arenas;
+
+/* One captured operation, copied out of the arena when it was drained. */
+struct operation {
+    uint64_t sequence;
+    struct arena *arena; /* only while it is tracked: the arena of a dead process goes away */
+    int pid;
+    uint32_t index;
+    struct lockstep_intent intent; /* checked; the part after the system call is copied again at `done` */
+    uint8_t *payload;
+    char name[256], target_name[256];
+    uint64_t blocks;
+    uint64_t drained_at;
+    bool done, lost, answered;     /* lost: its owner died without `done`, whether it took place is unknown */
+    struct operation *next;
+};
+
+void memory_create(struct lockstep_object root_object, uint64_t device);
+/* Takes the next place of the ring; NULL: nothing to take now. Revoked places are skipped. */
+struct operation *memory_drain(bool at_end);
+/* Looks at `done` (and at the owner's life) and copies the results. */
+void memory_look(struct operation *operation);
+void memory_answer(struct operation *operation);
+void memory_set_released(uint64_t below);
+/* Waits for the doorbell or 500 µs. */
+void memory_doze(void);
+bool memory_empty(void);
+/* Reads connections and pidfds. */
+void keeper_listen(void);
+void keeper_poll(void);
+const char *keeper_socket_name(void);
+void arena_retire_unused(void);
+
+/* ------------------------------------------------------------------ check.c: is what producers wrote well-formed? */
+
+/* Before use. False: not to be replayed at all. */
+bool check_intent(const struct lockstep_intent *intent, const uint8_t *inlines, uint64_t sequence, struct arena *arena);
+/* Once done. */
+void check_result(const struct operation *operation, uint64_t reserved);
+const char *kind_name(unsigned kind);
+
+/* ------------------------------------------------------------------ tree.c: names by (parent, name), and the mirror */
+
+struct node {
+    struct lockstep_object object;
+    mode_t type;
+    struct node *parent; /* NULL: the root, or without a name */
+    char *name;          /* NULL: without a name */
+    struct node *children, *sibling;
+    struct node *next_in_bucket;
+    bool times;          /* a TIMES intent succeeded */
+    bool changed;        /* some intent named it */
+    struct timespec first_modification;
+};
+extern struct node *tree_root;
+extern int mirror_directory, root_directory;
+extern struct timespec tree_started;
+
+void tree_first_copy(void);
+/* Carries out one operation that is done, in ring order; `excused`: it conflicts with one in flight at the same time. */
+void tree_apply(const struct operation *operation, bool excused);
+struct node *tree_node(struct lockstep_object object);
+struct node *tree_child(const struct node *parent, const char *name);
+/* Path relative to the root, "." for the root itself; false: no name. `to` has 4096 bytes. */
+bool tree_path(const struct node *node, char *to);
+/* Copies what ROOT has under this name over what the mirror has. */
+void tree_repair_name(struct node *parent, const char *name);
+void tree_repair_range(struct node *node, uint64_t lower, uint64_t upper, bool size);
+void tree_repair_metadata(struct node *node);
+/* Identity of a name on disk: inode and generation (name_to_handle_at); false: absent. */
+bool identity(int directory, const char *name, struct lockstep_object *object, struct stat *status);
+void operation_trace(const struct operation *operation);
+
+/* ------------------------------------------------------------------ conflicts.c: what has to be read from ROOT at the end */
+
+/* Remembers the operation's window; true: it was in flight together with another that shares names or bytes. */
+bool conflicts_note(const struct operation *operation);
+/* The operation may have taken place or not: read it at the end. */
+void conflicts_lost(const struct operation *operation);
+void conflicts_repair(void);
+
+/* ------------------------------------------------------------------ compare.c */
+
+/* Reports each difference between ROOT and MIRROR. */
+void compare_trees(void);
+bool is_excluded(const char *relative_path);
+#endif
