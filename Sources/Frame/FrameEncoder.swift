@@ -1,0 +1,53 @@
+internal import CLZ4
+internal import Primitives
+
+/// Encodes batches, each once: the bytes are the same in the journal and on the wire. Belongs to one thread; allocates
+/// nothing once it is warm.
+public final class FrameEncoder {
+    private let lz4: OpaquePointer
+
+    public init() {
+        guard let lz4 = lockstep_lz4_encoder_create() else { fatalError("out of memory") }
+        self.lz4 = lz4
+    }
+
+    deinit { lockstep_lz4_encoder_destroy(lz4) }
+
+    /// What the batch of `rawBytes` bytes of records takes at most.
+    public static func batchBytesMax(rawBytes: Int) -> Int { BatchHeader.bytes + lockstep_lz4_bound(rawBytes) }
+
+    /// Encodes `records` behind `header`, whose sizes and chain are filled in. The result is the number of bytes written
+    /// to `batch`, which holds at least `batchBytesMax(rawBytes:)`.
+    public func encode(_ records: UnsafeRawBufferPointer, header: inout BatchHeader,
+        into batch: UnsafeMutableRawBufferPointer) -> Int
+    {
+        precondition(records.count > 0 && records.count <= BatchHeader.rawBytesMax, "a batch of \(records.count) bytes")
+        precondition(batch.count >= FrameEncoder.batchBytesMax(rawBytes: records.count), "the buffer is too small")
+        let frame = UnsafeMutableRawBufferPointer(rebasing: batch[BatchHeader.bytes...])
+        let count = lockstep_lz4_encode(lz4, frame.baseAddress, frame.count, records.baseAddress, records.count)
+        precondition(count > 0, "LZ4 refused a batch that fits")
+        header.rawBytes = records.count
+        header.compressedBytes = Int(count)
+        header.chain = header.chain(over: UnsafeRawBufferPointer(rebasing: frame[..<Int(count)]))
+        header.encode(into: batch)
+        return header.batchBytes
+    }
+
+    /// The same into `batch`, whose old content goes and whose memory is used again.
+    public func encode(_ records: [UInt8], header: inout BatchHeader, into batch: inout [UInt8]) {
+        let bound = FrameEncoder.batchBytesMax(rawBytes: records.count)
+        if batch.count < bound { batch.append(contentsOf: repeatElement(0, count: bound - batch.count)) }
+        var count = 0
+        records.withUnsafeBytes { raw in
+            batch.withUnsafeMutableBytes { count = encode(raw, header: &header, into: $0) }
+        }
+        batch.removeLast(batch.count - count)
+    }
+
+    /// The same into new memory: for tests and tools.
+    public func encode(records: [UInt8], header: inout BatchHeader) -> [UInt8] {
+        var batch: [UInt8] = []
+        encode(records, header: &header, into: &batch)
+        return batch
+    }
+}
