@@ -189,6 +189,18 @@ public struct OperationTracker: Sendable {
         }
     }
 
+    /// A new stream begins: the records of what is inside its call now are not part of it, so all of it is looked at
+    /// again when it is settled.
+    public mutating func restart() {
+        for sequence in unsettled {
+            guard var operation = operations[sequence] else { continue }
+            operation.position = .none
+            operation.repairNames = !operation.names.isEmpty
+            if !operation.range.isEmpty { operation.repairRange = operation.range }
+            operations[sequence] = operation
+        }
+    }
+
     /// Ranges of `object` that calls now in progress may be changing: a bulk fill leaves them out (R3).
     public func rangesInFlight(_ object: ObjectID) -> [ByteRange] {
         (byObject[object] ?? []).compactMap { operations[$0] }.filter { !$0.isSettled }.map(\.range)

@@ -36,8 +36,8 @@ public struct ReleaseQueue: Sendable {
     public var waiting: Int { waiters.count }
     /// The oldest durability point that waits: its place in the ring can't be used again.
     public var oldestWaiting: SequenceNumber? { waiters.map(\.sequence).min() }
-    /// What the waiters need at most; none when nobody waits.
-    public var needed: StreamPosition { waiters.map(\.position).max() ?? .none }
+    /// Somebody waits for a record that is not acknowledged yet.
+    public var isNeeded: Bool { waiters.contains { $0.position.value != .max } }
 
     /// Takes the next position for a record about `objects`.
     public mutating func append(_ objects: [ObjectID], isRepair: Bool = false) -> StreamPosition {
@@ -55,6 +55,21 @@ public struct ReleaseQueue: Sendable {
         guard position > acked else { return false }
         waiters.append(Waiter(sequence: sequence, arena: arena, index: index, position: position))
         return true
+    }
+
+    /// A durability point while no peer could promise anything: it waits for the end of a copy, or the alone permit.
+    public mutating func hold(sequence: SequenceNumber, arena: UInt32, index: UInt32) {
+        waiters.append(Waiter(sequence: sequence, arena: arena, index: index, position: StreamPosition(.max)))
+    }
+
+    /// A durability point behind a repair that is still to be shipped: it waits for the next record at least.
+    public mutating func waitForNext(sequence: SequenceNumber, arena: UInt32, index: UInt32) {
+        waiters.append(Waiter(sequence: sequence, arena: arena, index: index, position: appended.next))
+    }
+
+    /// The copy ends at `position`: what was held waits for that.
+    public mutating func endHold(at position: StreamPosition) {
+        for index in waiters.indices where waiters[index].position.value == .max { waiters[index].position = position }
     }
 
     /// The peer has made everything up to `position` durable: returns the durability points that this releases.
@@ -76,13 +91,12 @@ public struct ReleaseQueue: Sendable {
         return waiters
     }
 
-    /// A new stream starts after `position`: nothing of the old one counts any more. Waiters need the new stream's end.
+    /// A new stream starts after `position`: nothing of the old one counts any more. Waiters need the end of its copy.
     public mutating func restart(after position: StreamPosition) {
         appended = max(appended, position)
         acked = appended
         lastOfObject = [:]
         lastRepair = .none
-        let next = appended.next
-        for index in waiters.indices { waiters[index].position = next }
+        for index in waiters.indices { waiters[index].position = StreamPosition(.max) }
     }
 }

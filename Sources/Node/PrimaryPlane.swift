@@ -1,0 +1,826 @@
+import CCaptureABI
+import Capture
+import CLinux
+import Frame
+import Glibc
+import Platform
+import Primitives
+import Replication
+
+/// The primary's side of the data plane: drains the ring, ships records, answers durability points.
+///
+///     ring --next()--> admit --ship--> batch --cut--> journal + link
+///                        |                                |
+///                     tracker  <--sweep-- arenas       acks --release--> answer words
+///
+/// One thread owns it. Nothing in it waits; what can't be done now is looked at again in the next turn.
+final class PrimaryPlane {
+    let configuration: Configuration
+    let log: Log
+    let tree: Tree
+    let memory: CaptureMemory
+    let server: CaptureServer
+    var names: NameTable
+    var tracker = OperationTracker()
+    var release = ReleaseQueue()
+    var counters = Counters()
+    /// The first copy that runs, or nil.
+    var copy: FirstCopy?
+    /// Records are being shipped: a stream to the peer has begun.
+    var isStreaming = false
+    /// The alone permit is durable (I1, I4); `needsPeer`: waiters need the peer although it is (I5).
+    var holdsAlonePermit = false
+    var needsPeer = false
+    /// A read or flush of this node's files failed: it is no source of bytes any more.
+    var dataIsSuspect = false
+    let epoch: Epoch
+
+    /// The open batch: raw records, and what its header needs.
+    var batch = OpenBatch()
+    /// Repairs that could not be read yet, because a name operation that has run is not drained yet.
+    private var pendingRepairs: [(object: ObjectID, settlement: Settlement, since: UInt64)] = []
+    /// Settled operations whose intents go back once their batch is in the journal.
+    private var returning: [(sequence: UInt64, arena: UInt32, index: UInt32, blocks: UInt64)] = []
+    /// Answered barriers whose waiter has not looked yet.
+    private var answered: [(arena: UInt32, index: UInt32)] = []
+    /// Everything below is in the local journal, acknowledged, or needs neither.
+    private var journaledBelow: UInt64
+    private var batchesUnjournaled = 0
+    private var timesPending: Set<ObjectID> = []
+    private var nameless: Set<ObjectID> = []
+    private var keeperOfArena: [UInt32: Int32] = [:]
+    /// An arena that was announced: its process is to be watched.
+    var onArena: (Arena) -> Void = { _ in }
+
+    struct Counters {
+        var operations: UInt64 = 0
+        var barriers: UInt64 = 0
+        var batches: UInt64 = 0
+        var fills: UInt64 = 0
+        var repairs: UInt64 = 0
+    }
+
+    init(_ configuration: Configuration, log: Log, tree: Tree, memory: CaptureMemory, server: CaptureServer, epoch: Epoch,
+        after position: StreamPosition) throws
+    {
+        self.configuration = configuration
+        self.log = log
+        self.tree = tree
+        self.memory = memory
+        self.server = server
+        self.epoch = epoch
+        journaledBelow = memory.drained
+        release.restart(after: position)
+        names = NameTable(roots: tree.roots.map(\.object))
+        try tree.walk(
+            found: { names.insert($0.object, kind: NameTable.Kind(mode: $0.mode), parent: $0.parent, name: $0.name) },
+            skipped: { log.info("\($0) is neither file, directory nor symbolic link: not replicated") })
+    }
+
+    var releasesLocally: Bool { holdsAlonePermit && !needsPeer }
+
+    // MARK: The ring
+
+    /// Takes what is in the ring. Returns false when it stopped for lack of room.
+    func drain() throws {
+        let start = Clock.monotonic
+        while batch.bytes < Limits.batchBytes || memory.drained < batch.mustReach {
+            switch try memory.next(now: start, revokeAfterNanoseconds: Limits.revokeAfterNanoseconds) {
+            case .nothing, .reserved: return
+            case .revoked: continue
+            case .intent(let sequence, let arena, let index):
+                try admit(SequenceNumber(sequence), arena, index)
+            }
+        }
+    }
+
+    private func admit(_ sequence: SequenceNumber, _ number: UInt32, _ index: UInt32) throws {
+        if memory.arenas[number] == nil { for keeper in server.keepers.keys { try receive(from: keeper) } }
+        guard let arena = memory.arenas[number] else {
+            throw CaptureError("order ring is scribbled over: sequence \(sequence.value) names arena \(number), which nobody announced")
+        }
+        // Whether it is done is read before the copy: a result that is there is whole.
+        let isDone = arena.isDone(index)
+        let intent: Intent
+        do { intent = try arena.intent(index) } catch {
+            // What that process did is not known: everything is compared, by copying it again.
+            log.info("\(error); all files are copied to the peer again")
+            copy = nil
+            if isStreaming { restartCopy() }
+            return
+        }
+        counters.operations += 1
+        arena.tracked += 1
+        switch intent.kind {
+        case .barrier: barrier(sequence, arena, index, intent)
+        case .create, .mkdir, .symlink, .unlink, .rmdir, .rename, .link, .mknod:
+            admitName(sequence, arena, index, intent, isDone)
+        default: admitData(sequence, arena, index, intent, isDone)
+        }
+    }
+
+    // MARK: Bytes and attributes
+
+    private func admitData(_ sequence: SequenceNumber, _ arena: Arena, _ index: UInt32, _ intent: Intent, _ isDone: Bool) {
+        if !names.contains(intent.object) && !nameless.contains(intent.object) { resolveUnknown(intent.object) }
+        var record = Record(recordKind(intent.kind))
+        record.sequence = sequence
+        record.object = intent.object
+        record.offset = intent.offset
+        record.length = intent.length
+        record.argument = intent.argument
+        record.mode = intent.mode
+        record.owner = intent.owner
+        record.group = intent.group
+        let range: ByteRange
+        switch intent.kind {
+        case .write:
+            range = ByteRange(offset: intent.offset, count: UInt64(intent.payload.count))
+            record.length = UInt64(intent.payload.count)
+        case .truncate: range = ByteRange(intent.length, .max)
+        case .allocate, .changed: range = ByteRange(offset: intent.offset, count: intent.length)
+        default: range = ByteRange(0, 0)
+        }
+        timesPending.insert(intent.object)
+        copy?.operationAdmitted(on: intent.object, range)
+        tracker.admit(TrackedOperation(sequence: sequence, kind: record.kind, arena: arena.number, index: index,
+            blocks: intent.blocks, object: intent.object, range: range, predictedOffset: intent.flags.contains(.predicted)))
+        let shipped: Bool
+        switch intent.kind {
+        // Its times are read when they are carried; bytes that were not seen are read when it is settled.
+        case .times, .changed: shipped = false
+        case .setAttribute, .removeAttribute: shipped = isKnownToPeer(intent.object)
+            record.name = intent.name
+        default: shipped = isKnownToPeer(intent.object)
+        }
+        if shipped {
+            record.payloadBytes = UInt32(intent.payload.count)
+            tracker.shipped(sequence, at: ship(record, payload: intent.payload, about: [intent.object]))
+        }
+        if isDone { settle(sequence, arena, intent.result) }
+    }
+
+    private func recordKind(_ kind: Intent.Kind) -> Record.Kind {
+        switch kind {
+        case .changed: .fill
+        case .submit: .write
+        default: Record.Kind(rawValue: kind.rawValue)!
+        }
+    }
+
+    // MARK: Names
+
+    private func admitName(_ sequence: SequenceNumber, _ arena: Arena, _ index: UInt32, _ intent: Intent, _ isDone: Bool) {
+        // An earlier name operation that is done must be in the table before this one.
+        if !tracker.unsettled.isEmpty { sweep(checkingDeath: false) }
+        var keys = [NameKey(intent.parent, intent.name)]
+        if intent.kind == .rename { keys.append(NameKey(intent.targetParent, intent.targetName)) }
+        if intent.kind == .link { keys = [NameKey(intent.targetParent, intent.targetName)] }
+        for parent in Set(keys.map(\.parent)) where !names.contains(parent) { resolveUnknown(parent) }
+        for parent in Set(keys.map(\.parent)) {
+            timesPending.insert(parent)
+            announce(parent)
+        }
+        var record = Record(Record.Kind(rawValue: intent.kind.rawValue)!)
+        record.sequence = sequence
+        record.parent = intent.parent
+        record.targetParent = intent.targetParent
+        record.name = intent.name
+        record.targetName = intent.targetName
+        record.object = intent.kind == .link ? intent.object : .none
+        record.mode = intent.mode
+        record.argument = intent.argument
+        let moved = names.lookup(parent: intent.parent, name: intent.name)
+        if intent.kind == .rename, let moved { announce(moved) }
+        tracker.admit(TrackedOperation(sequence: sequence, kind: record.kind, arena: arena.number, index: index,
+            blocks: intent.blocks, object: moved ?? .none, names: keys, argument: intent.argument,
+            payload: Array(intent.payload)))
+        if isDone {
+            // A refused operation leaves nothing behind and is not shipped at all.
+            if intent.result.value >= 0 {
+                record.object = objectOfRecord(intent.kind, result: intent.result, moved: moved, link: intent.object)
+                record.mode = intent.result.mode != 0 ? intent.result.mode : intent.mode
+                record.owner = intent.result.owner
+                record.group = intent.result.group
+                if isStreaming, canShip(record, moved) { shipName(record, payload: intent.payload) }
+            }
+            settle(sequence, arena, intent.result, wasShipped: true)
+            return
+        }
+        guard isStreaming, canShip(record, moved) else { return }
+        record.flags = .tentative
+        record.object = intent.kind == .link ? intent.object : moved ?? .none
+        tracker.shipped(sequence, at: shipName(record, payload: intent.payload))
+    }
+
+    /// During a copy: what takes a name away from an object that the peer does not know is none of its business yet.
+    private func canShip(_ record: Record, _ object: ObjectID?) -> Bool {
+        guard let copy else { return true }
+        switch record.kind {
+        case .unlink, .rmdir, .rename: return object.map { copy.isAnnounced($0) } ?? false
+        case .link: return copy.isAnnounced(record.object)
+        default: return copy.isAnnounced(record.parent)
+        }
+    }
+
+    private func objectOfRecord(_ kind: Intent.Kind, result: Intent.Result, moved: ObjectID?, link: ObjectID) -> ObjectID {
+        switch kind {
+        case .create, .mkdir, .symlink, .mknod: result.object
+        case .link: link
+        default: moved ?? .none
+        }
+    }
+
+    @discardableResult
+    private func shipName(_ record: Record, payload: UnsafeRawBufferPointer) -> StreamPosition {
+        var record = record
+        record.payloadBytes = UInt32(payload.count)
+        if !record.object.isNone, record.flags.isEmpty, creates(record.kind) { copy?.noteAnnounced(record.object) }
+        return ship(record, payload: payload, about: [record.object, record.parent, record.targetParent])
+    }
+
+    private func creates(_ kind: Record.Kind) -> Bool {
+        kind == .create || kind == .mkdir || kind == .symlink || kind == .mknod
+    }
+
+    /// The table follows a name operation that took place.
+    private func applyName(_ operation: TrackedOperation, _ result: Intent.Result) {
+        switch operation.kind {
+        case .create, .mkdir, .symlink, .mknod:
+            guard let key = operation.names.first, !result.object.isNone else { return }
+            let kind: NameTable.Kind = operation.kind == .mkdir ? .directory : operation.kind == .symlink ? .symbolicLink : .file
+            noteNameless(names.insert(result.object, kind: kind, parent: key.parent, name: key.name))
+            nameless.remove(result.object)
+            timesPending.insert(result.object)
+        case .unlink, .rmdir:
+            guard let key = operation.names.first else { return }
+            noteNameless(names.remove(parent: key.parent, name: key.name))
+        case .rename:
+            guard operation.names.count == 2 else { return }
+            let from = operation.names[0], to = operation.names[1]
+            if operation.argument & 2 != 0 {
+                names.exchange(from.parent, from.name, to.parent, to.name)
+            } else {
+                noteNameless(names.move(from.parent, from.name, to: to.parent, to.name))
+            }
+        case .link:
+            guard let key = operation.names.first else { return }
+            names.insert(operation.object, kind: .file, parent: key.parent, name: key.name)
+        default: break
+        }
+    }
+
+    private func noteNameless(_ object: ObjectID?) {
+        guard let object, names.names(of: object).isEmpty else { return }
+        names.forget(object)
+        nameless.insert(object)
+        timesPending.remove(object)
+        // Bounded: numbers of long-dead files are found again by `resolveUnknown`.
+        if nameless.count > 65536 { nameless.removeAll(keepingCapacity: true) }
+    }
+
+    /// An object that nobody announced: made outside the capture, or by a call that is not settled yet.
+    private func resolveUnknown(_ object: ObjectID) {
+        sweep(checkingDeath: true)
+        if names.contains(object) { return }
+        do { _ = try passOfNames() } catch { log.info("pass of names: \(error)") }
+        if !names.contains(object) { nameless.insert(object) }
+    }
+
+    // MARK: Settling
+
+    /// Looks which calls have returned meanwhile (R2); with `checkingDeath` also which never will.
+    func sweep(checkingDeath: Bool) {
+        for sequence in tracker.unsettled {
+            guard let operation = tracker.operations[sequence], let arena = memory.arenas[operation.arena] else { continue }
+            if arena.isDone(operation.index) || (checkingDeath && !arena.checkAlive() && arena.isDone(operation.index)) {
+                guard let intent = try? arena.intent(operation.index) else {
+                    settleDead(operation, arena)
+                    continue
+                }
+                settle(sequence, arena, intent.result)
+            } else if checkingDeath, !arena.checkAlive() {
+                settleDead(operation, arena)
+            }
+        }
+        answered.removeAll { waiter in
+            guard let arena = memory.arenas[waiter.arena] else { return true }
+            guard arena.isDone(waiter.index) || !arena.isAlive else { return false }
+            arena.giveBack(waiter.index, blocks: 0)
+            arena.tracked -= 1
+            return true
+        }
+        retireArenas()
+    }
+
+    /// `wasShipped`: its record, with its result, is in the stream already.
+    private func settle(_ sequence: SequenceNumber, _ arena: Arena, _ result: Intent.Result, wasShipped: Bool = false) {
+        guard let operation = tracker.operations[sequence], !operation.isSettled else { return }
+        // A result that the process made up can't reach beyond what it could have written.
+        let settlement = tracker.settle(sequence, value: result.value, actualOffset: min(result.actualOffset, 1 << 62),
+            doneReserved: result.doneReserved, contended: result.contended)
+        if !operation.names.isEmpty {
+            if operation.position != .none { shipOutcome(operation, succeeded: result.value >= 0, result) }
+            if isStreaming, operation.position == .none, !wasShipped {
+                // It began before this stream did, or on an object that the peer is not told of yet.
+                for key in operation.names { fillName(key) }
+            } else if result.value >= 0 {
+                applyName(operation, result)
+            }
+        } else if operation.kind == .fill {
+            repair(operation.object, changed(settlement, operation.range))
+        }
+        finish(operation, arena, settlement)
+    }
+
+    private func changed(_ settlement: Settlement, _ range: ByteRange) -> Settlement {
+        var settlement = settlement
+        settlement.repairRanges.append(range)
+        return settlement
+    }
+
+    private func settleDead(_ operation: TrackedOperation, _ arena: Arena) {
+        #if LOCKSTEP_FAULTS
+        // Planted fault: a barrier passes the intent of a dead process.
+        if Faults.passesDeadIntents { return }
+        #endif
+        let settlement = tracker.settleDead(operation.sequence, doneReserved: memory.reserved)
+        if !operation.names.isEmpty { decideByLooking(operation) }
+        finish(operation, arena, settlement)
+    }
+
+    private func finish(_ operation: TrackedOperation, _ arena: Arena, _ settlement: Settlement) {
+        if !settlement.isEmpty { repair(operation.object, settlement) }
+        returning.append((operation.sequence.value, operation.arena, operation.index, operation.blocks))
+        giveBack()
+    }
+
+    private func shipOutcome(_ operation: TrackedOperation, succeeded: Bool, _ result: Intent.Result) {
+        guard isStreaming else { return }
+        var record = Record(.outcome)
+        record.argument = operation.position.value
+        record.flags = succeeded ? .succeeded : []
+        record.object = creates(operation.kind) ? result.object : operation.object
+        record.mode = result.mode
+        record.owner = result.owner
+        record.group = result.group
+        if succeeded, creates(operation.kind) { copy?.noteAnnounced(result.object) }
+        ship(record, about: [record.object] + operation.names.map(\.parent), isRepair: !succeeded)
+    }
+
+    /// The owner of a name operation died inside its call: the file system says whether it took place.
+    private func decideByLooking(_ operation: TrackedOperation) {
+        func found(_ key: NameKey) -> Tree.Found? {
+            names.path(of: key.parent).flatMap { tree.look(root: $0.root, path: join($0.path, key.name)) }
+        }
+        guard let first = operation.names.first else { return }
+        var result = Intent.Result(value: -1)
+        switch operation.kind {
+        case .create, .mkdir, .symlink, .mknod:
+            if let made = found(first), !names.contains(made.object) {
+                result = Intent.Result(value: 0, object: made.object, mode: made.status.mode, owner: made.status.owner,
+                    group: made.status.group)
+            }
+        case .unlink, .rmdir:
+            if found(first)?.object != operation.object { result.value = 0 }
+        case .rename:
+            if let there = found(operation.names[1]), there.object == operation.object { result.value = 0 }
+        default:
+            if let there = found(first), there.object == operation.object { result.value = 0 }
+        }
+        if operation.position != .none { shipOutcome(operation, succeeded: result.value >= 0, result) }
+        if result.value >= 0 { applyName(operation, result) }
+        if result.value >= 0, creates(operation.kind) { shipWhole(result.object) }
+    }
+
+    // MARK: Durability points
+
+    private func barrier(_ sequence: SequenceNumber, _ arena: Arena, _ index: UInt32, _ intent: Intent) {
+        counters.barriers += 1
+        sweep(checkingDeath: true)
+        if releasesLocally {
+            answer(Waiter(sequence: sequence, arena: arena.number, index: index, position: .none), ok: true)
+        } else if !isStreaming || (copy != nil && !needsPeer) {
+            release.hold(sequence: sequence, arena: arena.number, index: index)
+        } else if !pendingRepairs.isEmpty {
+            release.waitForNext(sequence: sequence, arena: arena.number, index: index)
+        } else if !release.barrier(intent.object, sequence: sequence, arena: arena.number, index: index) {
+            answer(Waiter(sequence: sequence, arena: arena.number, index: index, position: .none), ok: true)
+        }
+    }
+
+    private func answer(_ waiter: Waiter, ok: Bool) {
+        memory.answer(sequence: waiter.sequence.value, arena: waiter.arena, index: waiter.index, ok: ok)
+        answered.append((waiter.arena, waiter.index))
+    }
+
+    func acknowledged(through position: StreamPosition) {
+        for waiter in release.acknowledged(through: position) { answer(waiter, ok: true) }
+        advanceConsumed()
+    }
+
+    /// The alone permit is durable: nobody waits for the peer any more.
+    func permitAlone() {
+        holdsAlonePermit = true
+        guard releasesLocally else { return }
+        for waiter in release.releaseAll() { answer(waiter, ok: true) }
+        advanceConsumed()
+    }
+
+    // MARK: Shipping
+
+    /// The peer knows the object, or is told of it now.
+    private func isKnownToPeer(_ object: ObjectID) -> Bool {
+        isStreaming && names.contains(object) && announce(object)
+    }
+
+    /// During a first copy an object that the peer does not know yet is announced before the first record on it. False:
+    /// it can't be yet; what is told of it later is told whole.
+    @discardableResult
+    func announce(_ object: ObjectID) -> Bool {
+        guard isStreaming, let copy else { return isStreaming }
+        return copy.announce(object, plane: self)
+    }
+
+    @discardableResult
+    func ship(_ record: Record, payload: UnsafeRawBufferPointer = UnsafeRawBufferPointer(start: nil, count: 0),
+        about objects: [ObjectID], isRepair: Bool = false) -> StreamPosition
+    {
+        precondition(isStreaming)
+        var record = record
+        record.position = release.append(objects, isRepair: isRepair)
+        record.payloadBytes = UInt32(payload.count)
+        batch.append(record, payload: payload)
+        return record.position
+    }
+
+    /// The open batch is wanted: somebody waits, it is big, or the linger is over.
+    var wantsCut: Bool {
+        guard !batch.isEmpty, pendingRepairs.isEmpty, memory.drained >= batch.mustReach else { return false }
+        return release.isNeeded || batch.bytes >= Limits.batchBytes || batch.mustReach > 0
+    }
+
+    /// Takes the open batch; `drained` of the moment is the last ring sequence that it stands for.
+    func takeBatch() -> OpenBatch {
+        counters.batches += 1
+        batchesUnjournaled += 1
+        var taken = OpenBatch()
+        swap(&taken, &batch)
+        taken.sequenceBelow = memory.drained
+        return taken
+    }
+
+    func journaled(below sequence: UInt64) {
+        batchesUnjournaled -= 1
+        journaledBelow = max(journaledBelow, sequence)
+        advanceConsumed()
+        giveBack()
+    }
+
+    /// At the end of a turn: what went into no batch needs no journal.
+    func endTurn() {
+        if batch.isEmpty && batchesUnjournaled == 0 { journaledBelow = memory.drained }
+        retryRepairs()
+        tracker.forget(drained: memory.drained)
+        advanceConsumed()
+        giveBack()
+    }
+
+    private func advanceConsumed() {
+        let below = min(journaledBelow, memory.drained, release.oldestWaiting?.value ?? .max)
+        memory.consume(below: below)
+        memory.setReleased(below: below)
+    }
+
+    private func giveBack() {
+        returning.removeAll { entry in
+            guard entry.sequence < journaledBelow else { return false }
+            if let arena = memory.arenas[entry.arena] {
+                arena.giveBack(entry.index, blocks: entry.blocks)
+                arena.tracked -= 1
+            }
+            return true
+        }
+    }
+
+    // MARK: Repairs (inline fills, R3)
+
+    func repair(_ object: ObjectID, _ settlement: Settlement) {
+        guard isStreaming else { return }
+        if !settlement.repairNames.isEmpty { for key in settlement.repairNames { fillName(key) } }
+        guard !settlement.repairRanges.isEmpty || settlement.repairsSize || settlement.repairAttributes,
+            names.contains(object)
+        else { return }
+        counters.repairs += 1
+        if !read(object, settlement) { pendingRepairs.append((object, settlement, Clock.monotonic)) }
+    }
+
+    private func retryRepairs() {
+        guard !pendingRepairs.isEmpty else { return }
+        let pending = pendingRepairs
+        pendingRepairs = []
+        for entry in pending where names.contains(entry.object) {
+            if read(entry.object, entry.settlement) { continue }
+            if Clock.monotonic - entry.since > 1_000_000_000 {
+                // Its name in the table and the file system disagree for good: somebody else moved it.
+                log.info("object \(entry.object.inode) is not where its name was; pass of names")
+                _ = try? passOfNames()
+                continue
+            }
+            pendingRepairs.append(entry)
+        }
+    }
+
+    /// Reads the ranges now and ships them. The batch is not cut before everything that was published while they were
+    /// read is in it too: a batch takes effect whole, so no state shows a later write without an earlier one.
+    private func read(_ object: ObjectID, _ settlement: Settlement) -> Bool {
+        guard let path = names.path(of: object), let descriptor = tree.open(object, path: path.path) else { return false }
+        defer { close(descriptor) }
+        guard let status = try? FileStatus.of(descriptor) else { return false }
+        guard announce(object) else { return true }
+        if settlement.repairAttributes {
+            var record = Record(.chmod)
+            record.object = object
+            record.mode = status.mode
+            ship(record, about: [object], isRepair: true)
+            record = Record(.chown)
+            record.object = object
+            record.owner = status.owner
+            record.group = status.group
+            ship(record, about: [object], isRepair: true)
+        }
+        guard status.isRegular else { return true }
+        if settlement.repairsSize {
+            var record = Record(.truncate)
+            record.object = object
+            record.length = status.size
+            ship(record, about: [object], isRepair: true)
+            tracker.fillShipped(object, ByteRange(status.size, .max))
+        }
+        let buffer = UnsafeMutableRawBufferPointer.allocate(byteCount: Limits.repairBytes, alignment: 4096)
+        defer { buffer.deallocate() }
+        for range in settlement.repairRanges {
+            tracker.fillShipped(object, range)
+            var offset = range.lowerBound
+            let end = min(range.upperBound, status.size)
+            while offset < end {
+                let wanted = min(UInt64(buffer.count), end - offset)
+                let count = pread(descriptor, buffer.baseAddress, Int(wanted), off_t(offset))
+                if count < 0 && errno == EINTR { continue }
+                if count <= 0 { break }
+                var record = Record(.fill)
+                record.object = object
+                record.offset = offset
+                record.length = status.size
+                record.argument = tracker.floor?.value ?? memory.drained
+                ship(record, payload: UnsafeRawBufferPointer(rebasing: buffer[..<count]), about: [object], isRepair: true)
+                counters.fills += 1
+                offset += UInt64(count)
+            }
+        }
+        batch.mustReach = max(batch.mustReach, memory.reserved)
+        return true
+    }
+
+    /// The whole of an object that the stream knows by name only.
+    func shipWhole(_ object: ObjectID) {
+        guard isStreaming, names.kind(of: object) == .file else { return }
+        var settlement = Settlement()
+        settlement.repairRanges = [.all]
+        settlement.repairsSize = true
+        repair(object, settlement)
+    }
+
+    /// What a name means now, looked up and shipped: after name operations that ran at the same time.
+    private func fillName(_ key: NameKey) {
+        guard let path = names.path(of: key.parent) else { return }
+        let known = names.lookup(parent: key.parent, name: key.name)
+        let found = tree.look(root: path.root, path: join(path.path, key.name))
+        counters.repairs += 1
+        batch.mustReach = max(batch.mustReach, memory.reserved)
+        guard let found else {
+            guard known != nil else { return }
+            noteNameless(names.remove(parent: key.parent, name: key.name))
+            shipAbsent(key)
+            return
+        }
+        if known == found.object { return }
+        present(found, at: key)
+    }
+
+    /// Tells the peer, and the table, that `key` means `found`; its contents follow.
+    private func present(_ found: Tree.Found, at key: NameKey) {
+        let isNew = !names.contains(found.object)
+        if let old = names.names(of: found.object).first, old.parent != key.parent || old.name != key.name {
+            // It moved: as a rename, so that a directory keeps what is in it.
+            var record = Record(.rename)
+            record.parent = old.parent
+            record.name = old.name
+            record.targetParent = key.parent
+            record.targetName = key.name
+            record.object = found.object
+            if isStreaming { announce(found.object) }
+            noteNameless(names.move(old.parent, old.name, to: key.parent, key.name))
+            if isStreaming { ship(record, about: [found.object, key.parent, old.parent], isRepair: true) }
+            return
+        }
+        noteNameless(names.insert(found.object, kind: NameTable.Kind(mode: found.status.mode), parent: key.parent, name: key.name))
+        nameless.remove(found.object)
+        timesPending.insert(found.object)
+        guard isStreaming else { return }
+        if copy != nil { announce(found.object) } else { shipPresent(found.object, found) }
+        if isNew { shipWhole(found.object) }
+    }
+
+    private func shipAbsent(_ key: NameKey) {
+        guard isStreaming else { return }
+        var record = Record(.absent)
+        record.parent = key.parent
+        record.name = key.name
+        announce(key.parent)
+        ship(record, about: [key.parent], isRepair: true)
+    }
+
+    /// The name fill of one object as it is now; false when it can't be found where its name says.
+    @discardableResult
+    func shipPresent(_ object: ObjectID, _ found: Tree.Found?) -> Bool {
+        guard let key = names.names(of: object).first, let path = names.path(of: object) else { return false }
+        guard let found = found ?? tree.look(root: path.root, path: path.path), found.object == object else { return false }
+        var record = Record(.present)
+        record.object = object
+        record.parent = key.parent
+        record.name = key.name
+        record.mode = found.status.mode
+        record.owner = found.status.owner
+        record.group = found.status.group
+        record.length = found.status.size
+        record.modificationTime = found.status.modified_nanoseconds
+        var target: [UInt8] = []
+        if names.kind(of: object) == .symbolicLink {
+            guard let link = tree.target(root: path.root, path: path.path) else { return false }
+            target = link
+        }
+        target.withUnsafeBytes { _ = ship(record, payload: $0, about: [object, key.parent]) }
+        return true
+    }
+
+    // MARK: Pass of names, times
+
+    /// Compares all names of the roots with what the stream says, and repairs what differs: what was made, moved or
+    /// removed outside the capture. Returns how many names were repaired.
+    func passOfNames() throws -> Int {
+        var repaired = 0
+        var seen: [ObjectID: NameKey] = [:]
+        var entries: [Tree.Entry] = []
+        let inFlight = Set(tracker.operations.values.flatMap(\.names))
+        try tree.walk(
+            found: { entry in
+                seen[entry.object] = NameKey(entry.parent, entry.name)
+                if names.lookup(parent: entry.parent, name: entry.name) != entry.object { entries.append(entry) }
+            }, skipped: { _ in })
+        // Names that operations in the ring or in their calls are about are theirs to settle.
+        let undrained = memory.drained < memory.reserved
+        for entry in entries where !undrained && !inFlight.contains(NameKey(entry.parent, entry.name)) {
+            let key = NameKey(entry.parent, entry.name)
+            guard let path = names.path(of: entry.parent),
+                let found = tree.look(root: path.root, path: join(path.path, entry.name)), found.object == entry.object
+            else { continue }
+            present(found, at: key)
+            repaired += 1
+        }
+        for object in names.objects where seen[object] == nil && !undrained {
+            guard let key = names.names(of: object).first, !inFlight.contains(key), let path = names.path(of: object),
+                tree.look(root: path.root, path: path.path)?.object != object
+            else { continue }
+            guard names.lookup(parent: key.parent, name: key.name) == object else { continue }
+            noteNameless(names.remove(parent: key.parent, name: key.name))
+            shipAbsent(key)
+            repaired += 1
+        }
+        if repaired > 0 { log.info("pass of names: \(repaired) names repaired") }
+        return repaired
+    }
+
+    /// Carries modification times of what was touched since the last time; G2 promises them at settle and every 5 s.
+    func shipTimes() {
+        guard isStreaming else { return }
+        let objects = timesPending
+        timesPending.removeAll(keepingCapacity: true)
+        for object in objects { shipTimes(of: object) }
+    }
+
+    func shipTimes(of object: ObjectID) {
+        guard names.contains(object), copy?.isAnnounced(object) ?? true, let path = names.path(of: object),
+            let found = tree.look(root: path.root, path: path.path), found.object == object
+        else { return }
+        var record = Record(.times)
+        record.object = object
+        record.modificationTime = found.status.modified_nanoseconds
+        ship(record, about: [])
+    }
+
+    var hasTimesPending: Bool { isStreaming && !timesPending.isEmpty }
+
+    // MARK: Streams
+
+    /// The peer is there and its trees are void: everything is told anew.
+    func beginStream(after position: StreamPosition) {
+        release.restart(after: position)
+        tracker.restart()
+        isStreaming = true
+        batch = OpenBatch()
+        pendingRepairs = []
+        restartCopy()
+    }
+
+    private func restartCopy() {
+        needsPeer = false
+        copy = FirstCopy(plane: self)
+    }
+
+    /// From here on waiters need the peer again, permit or not (I5).
+    func copyEnded(at position: StreamPosition) {
+        needsPeer = true
+        release.endHold(at: position)
+        batch.mustReach = max(batch.mustReach, memory.reserved)
+    }
+
+    /// The link is gone: what was not acknowledged is told again with the next stream.
+    func endStream() {
+        isStreaming = false
+        needsPeer = false
+        copy = nil
+        batch = OpenBatch()
+        batchesUnjournaled = 0
+        pendingRepairs = []
+        if releasesLocally { permitAlone() }
+    }
+
+    // MARK: Keepers and processes
+
+    func receive(from keeper: Int32) throws {
+        for event in server.receive(from: keeper) {
+            switch event {
+            case .hello(let keeper): server.welcome(keeper, memory: memory)
+            case .handedBack(let keeper, let control, let ring):
+                let mine = (try? CaptureMemory.adopt(controlDescriptor: control, ringDescriptor: ring))?.incarnation
+                close(control)
+                close(ring)
+                if let mine, mine == memory.incarnation {
+                    server.welcome(keeper, memory: memory)
+                } else {
+                    server.refuse(keeper, LOCKSTEP_EXIT_PROTOCOL,
+                        "the shared memory is of another incarnation: its programs must be started again")
+                    server.drop(keeper)
+                }
+            case .arena(let keeper, let number, let pid, let descriptor, let process):
+                do {
+                    // The same process with a new arena became another program: what it had in flight will never end.
+                    for old in memory.arenas.values where old.pid == pid && old.number != number { old.markGone() }
+                    let arena = try memory.attach(arena: number, descriptor: descriptor, processDescriptor: process, pid: pid)
+                    keeperOfArena[number] = keeper
+                    onArena(arena)
+                } catch {
+                    log.info("\(error)")
+                }
+            case .gone(let keeper): server.drop(keeper)
+            }
+        }
+    }
+
+    private func retireArenas() {
+        for arena in memory.arenas.values where !arena.isAlive && arena.tracked <= 0 {
+            // Published and not drained yet: the ring still names it.
+            guard memory.isRingEmpty else { return }
+            let number = arena.number
+            memory.retire(arena: number)
+            server.retired(arena: number)
+            keeperOfArena[number] = nil
+        }
+    }
+
+    /// Paths are bytes; the empty path is the root.
+    func join(_ path: [UInt8], _ name: [UInt8]) -> [UInt8] { path.isEmpty ? name : path + [0x2f] + name }
+}
+
+/// Records that will be one frame.
+struct OpenBatch {
+    var records: [UInt8] = []
+    var count: UInt32 = 0
+    var first = StreamPosition.none
+    var last = StreamPosition.none
+    /// The ring must be drained up to here before this batch may be cut.
+    var mustReach: UInt64 = 0
+    /// Everything below this ring sequence is in this batch or an earlier one.
+    var sequenceBelow: UInt64 = 0
+    var bytes: Int { records.count }
+    var isEmpty: Bool { count == 0 }
+
+    mutating func append(_ record: Record, payload: UnsafeRawBufferPointer) {
+        record.encode(into: &records)
+        records.append(contentsOf: payload)
+        if count == 0 { first = record.position }
+        last = record.position
+        count += 1
+    }
+}
