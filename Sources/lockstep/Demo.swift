@@ -1,0 +1,29 @@
+internal import ArgumentParser
+import Control
+
+/// `lockstep demo`: shows the one promise, on this machine, with a real database.
+struct Demo: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        abstract: "Kill a database's node under load, take over, and look every acknowledged commit up.",
+        discussion: "Exits with 0 only if nothing was lost, both trees were equal, and the database found itself sound.")
+
+    static let applications = ["sqlite"]
+
+    @Option(help: "The database: \(applications.joined(separator: ", ")).") var app = "sqlite"
+    @Flag(help: "One line of JSON on standard output instead of text.") var json = false
+    @Option(help: "How long the load runs, in seconds.") var seconds = 5
+    @Flag(help: "Keep the sandbox's directory.") var keep = false
+
+    func validate() throws {
+        guard Demo.applications.contains(app) else {
+            throw ValidationError("unknown application \(app): there is \(Demo.applications.joined(separator: ", "))")
+        }
+        guard (1...3600).contains(seconds) else { throw ValidationError("--seconds must be from 1 to 3600") }
+    }
+
+    func run() throws {
+        let report = try DemoRun.run(seconds: seconds, keep: keep)
+        Terminal.say(json ? try jsonLine(report) : "\(report)")
+        if !report.passed { throw ControlError(.failure, "") }
+    }
+}

@@ -1,0 +1,126 @@
+import Control
+import Glibc
+
+/// Making a pair, from nothing or from the data of an earlier one.
+extension Sandbox {
+    /// - Throws: `.noInput` (the parent is missing), `.cannotCreate` (not writable), `.refused` (it is up, or b holds
+    ///   data of its own), `.configuration` (links or mounts lead out of a tree; all of them are listed).
+    static func up(_ path: String, waitBoundSeconds: Int?) throws(ControlError) -> Sandbox {
+        let directory = try make(path)
+        let earlier = try SandboxRecord.load(directory)
+        var sandbox = Sandbox(directory: directory, record: earlier ?? SandboxRecord())
+        try sandbox.changing { (sandbox) throws(ControlError) in
+            for node in Sandbox.nodes {
+                let living = sandbox.living(node)
+                guard living.daemon == nil, living.keepers.isEmpty, living.application.isEmpty else {
+                    throw ControlError(.refused, "\(directory): it is up; lockstep sandbox down \(directory) stops it")
+                }
+            }
+            if earlier == nil, !names(in: sandbox.tree("b")).isEmpty {
+                throw ControlError(.refused, "\(sandbox.tree("b")): it holds data that no sandbox put there; "
+                    + "the first copy of \(sandbox.tree("a")) would replace it")
+            }
+            if let waitBoundSeconds { sandbox.record.waitBoundSeconds = waitBoundSeconds }
+            try sandbox.makeDirectories()
+            try sandbox.checkTrees()
+            try sandbox.startPair()
+        }
+        try sandbox.waitForCopy()
+        return sandbox
+    }
+
+    private static func make(_ path: String) throws(ControlError) -> String {
+        if mkdir(path, 0o755) < 0 {
+            switch errno {
+            case EEXIST: break
+            case ENOENT, ENOTDIR: throw ControlError(.noInput, "\(path): the directory above it is missing")
+            default: throw ControlError(.cannotCreate, "\(path): \(reason(errno))")
+            }
+        }
+        guard let resolved = realpath(path, nil) else { throw ControlError(.noInput, "\(path): \(reason(errno))") }
+        defer { free(resolved) }
+        var status = stat()
+        guard stat(resolved, &status) == 0, status.st_mode & S_IFMT == S_IFDIR else {
+            throw ControlError(.cannotCreate, "\(path): not a directory")
+        }
+        guard access(resolved, W_OK | X_OK) == 0 else { throw ControlError(.cannotCreate, "\(path): \(reason(errno))") }
+        return String(cString: resolved)
+    }
+
+    private func makeDirectories() throws(ControlError) {
+        for node in Sandbox.nodes {
+            for (path, mode) in [("\(directory)/\(node)", 0o755), (tree(node), 0o755), (nodeDirectory(node), 0o700),
+                (keepersDirectory(node), 0o700)] as [(String, mode_t)]
+            {
+                var status = stat()
+                if mkdir(path, mode) < 0 {
+                    guard errno == EEXIST else { throw ControlError(.cannotCreate, "\(path): \(reason(errno))") }
+                    guard lstat(path, &status) == 0, status.st_mode & S_IFMT != S_IFLNK else {
+                        throw ControlError(.configuration, "\(path): it is a symbolic link; the tree must lie where its name says")
+                    }
+                }
+                guard stat(path, &status) == 0, status.st_mode & S_IFMT == S_IFDIR, access(path, W_OK | X_OK) == 0 else {
+                    throw ControlError(.cannotCreate, "\(path): it can't be written, or is no directory")
+                }
+            }
+        }
+        // The root of a tree is nobody's entry: it is the one directory whose mode and owner no copy carries.
+        var status = stat()
+        if stat(tree(primary), &status) == 0 {
+            chmod(tree(secondary), status.st_mode & 0o7777)
+            if chown(tree(secondary), status.st_uid, status.st_gid) < 0, errno != EPERM {
+                throw ControlError(.cannotCreate, "\(tree(secondary)): \(reason(errno))")
+            }
+        }
+    }
+
+    private func checkTrees() throws(ControlError) {
+        var found: [String] = []
+        for node in Sandbox.nodes { found += try TreeCheck(tree(node)).run() }
+        guard found.isEmpty else {
+            throw ControlError(.configuration, "these lead out of the tree, to data that is not replicated:\n"
+                + found.map { "  \($0)" }.joined(separator: "\n"))
+        }
+    }
+
+    private mutating func startPair() throws(ControlError) {
+        for attempt in 1...3 {
+            let ports = try Sandbox.freePorts()
+            for (node, port) in zip(Sandbox.nodes, ports) { record.nodes[node] = SandboxRecord.Node(port: port) }
+            try record.save(directory)
+            do throws(ControlError) {
+                try startDaemon(secondary, role: "secondary")
+                try startDaemon(primary, role: "primary")
+                return
+            } catch {
+                for node in Sandbox.nodes { endDaemon(node) }
+                // Between our look and the daemon's bind somebody may have taken the port.
+                guard error.code == .system, attempt < 3 else { throw error }
+            }
+        }
+    }
+
+    /// Two loopback ports that nobody has; both are held while they are chosen, so that they differ.
+    private static func freePorts() throws(ControlError) -> [UInt16] {
+        var ports: [UInt16] = []
+        var sockets: [Int32] = []
+        defer { for socket in sockets { close(socket) } }
+        while ports.count < 2 {
+            let descriptor = socket(AF_INET, Int32(SOCK_STREAM.rawValue) | Int32(SOCK_CLOEXEC.rawValue), 0)
+            guard descriptor >= 0 else { throw ControlError(.system, "loopback socket: \(reason(errno))") }
+            sockets.append(descriptor)
+            var address = sockaddr_in()
+            address.sin_family = sa_family_t(AF_INET)
+            address.sin_addr.s_addr = UInt32(0x7f00_0001).bigEndian
+            var size = socklen_t(MemoryLayout<sockaddr_in>.size)
+            let result = withUnsafeMutablePointer(to: &address) {
+                $0.withMemoryRebound(to: sockaddr.self, capacity: 1) {
+                    bind(descriptor, $0, size) == 0 ? getsockname(descriptor, $0, &size) : -1
+                }
+            }
+            guard result == 0 else { throw ControlError(.system, "loopback port: \(reason(errno))") }
+            ports.append(UInt16(bigEndian: address.sin_port))
+        }
+        return ports
+    }
+}

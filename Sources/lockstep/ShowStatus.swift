@@ -1,0 +1,22 @@
+internal import ArgumentParser
+import Control
+
+/// `lockstep status`: what one node says about itself.
+struct ShowStatus: ParsableCommand {
+    static let configuration = CommandConfiguration(commandName: "status", abstract: "Show the state of a node.",
+        discussion: "Exits with 69 when the node's daemon is not running.")
+
+    @Option(help: "The node's directory, as given to lockstepd.")
+    var nodeDirectory: String
+
+    @Flag(help: "One line of JSON instead of text.")
+    var json = false
+
+    func run() throws {
+        let reply = try ControlClient(directory: nodeDirectory).call("status")
+        guard reply.ok, let status = reply.status else {
+            throw ControlError(reply.ok ? .protocolError : reply.code, "status: \(reply.error ?? "the daemon sent none")")
+        }
+        Terminal.say(json ? try jsonLine(status) : "\(StatusText(status))")
+    }
+}

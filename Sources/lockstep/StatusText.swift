@@ -1,0 +1,31 @@
+import Control
+
+/// A status for people: an indented paragraph, one axis after the other.
+struct StatusText: CustomStringConvertible {
+    let status: Status
+
+    init(_ status: Status) { self.status = status }
+
+    var description: String {
+        var lines = ["\(status.module) node:\(status.node) role:\(status.role) state:\(status.state)\(status.ready ? "" : " (in transition)")"]
+        guard status.state != .stopped else {
+            if let error = status.lastError { lines.append("  last error: \(error)") }
+            return lines.joined(separator: "\n")
+        }
+        let positions = status.positions, counters = status.counters
+        lines.append("  data:\(status.data.rawValue) link:\(status.link) epoch:\(status.epoch)")
+        if status.copy.running {
+            lines.append("  copy:running objects:\(status.copy.objectsDone)/\(status.copy.objects) done:\(Terminal.size(status.copy.bytesDone))")
+        }
+        lines.append("  appended:\(positions.appended) flushed:\(positions.flushed) acked:\(positions.acked) applied:\(positions.applied)")
+        lines.append("  ring drained:\(status.drained) released:\(status.released)")
+        lines.append("  application keepers:\(status.application.keepers) processes:\(status.application.processes)")
+        lines.append("  operations:\(counters.operations) barriers:\(counters.barriers) batches:\(counters.batches) fills:\(counters.fills) "
+            + "repairs:\(counters.repairs) revoked:\(counters.revoked) refused:\(counters.refused)")
+        lines.append("  guard: \(status.guard)")
+        lines.append("  watch: \(status.watch)")
+        for root in status.roots { lines.append("  root \(root.name): \(root.path)") }
+        if let error = status.lastError { lines.append("  last error: \(error)") }
+        return lines.joined(separator: "\n")
+    }
+}
