@@ -74,7 +74,7 @@ let package = Package(
             swiftSettings: swiftSettings),
         .testTarget(name: "ReplicationTests", dependencies: ["Replication", "Primitives"], swiftSettings: swiftSettings),
         .testTarget(name: "ControlTests", dependencies: ["Control", "CCaptureABI"], swiftSettings: swiftSettings),
-        .testTarget(name: "CommandTests", dependencies: ["lockstep", "lockstepd-double", "Control", "CProcess"],
+        .testTarget(name: "CommandTests", dependencies: ["lockstep", "lockstepd-double", "Control", "CProcess"], exclude: ["Transcripts"],
             swiftSettings: swiftSettings),
         .testTarget(name: "CaptureTests", dependencies: ["Capture", "CCaptureABI", "Primitives"],
             swiftSettings: swiftSettings),
