@@ -1,0 +1,15 @@
+# Sourced by run: with the patch of stdio's tables switched off, the rig must see that stdio was missed.
+
+if [ -n "$faults" ]; then
+    for program in stdio stdio_processes stdio_threads; do
+        name="control $program without the vtable patch"
+        wanted "$name" || continue
+        prepare "$work/control" ""
+        saved=$library library=$faults
+        LOCKSTEP_NO_VTABLE_PATCH=1 under_rig "$work/control" "" "$build/programs/$program" "$work/control/tree" "$work/control/outside"
+        library=$saved
+        differences=$(field differences "$work/control/report")
+        if [ "${differences:-0}" -gt 0 ] && [ "$(field exit "$work/control/report")" = 0 ]; then pass
+        else cat "$work/control/report" "$work/control/err" > "$work/details"; fail "$name" "$work/details"; fi
+    done
+fi
