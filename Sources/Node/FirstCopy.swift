@@ -43,11 +43,13 @@ final class FirstCopy {
     let buffer = UnsafeMutableRawBufferPointer.allocate(byteCount: Limits.fillBytes, alignment: 4096)
 
     init(plane: PrimaryPlane) {
-        order = plane.names.objects
+        var order: [ObjectID] = []
+        plane.names.forEachName { _, object, _ in order.append(object) }
+        self.order = order
         objects = UInt64(order.count)
         announced = Set(plane.tree.roots.map(\.object))
         var record = Record(.copyBegins)
-        record.argument = objects
+        record.argument = UInt64(order.count)
         began = plane.ship(record, about: [])
     }
 
@@ -141,7 +143,7 @@ final class FirstCopy {
                     nextFile += 1
                     continue
                 }
-                guard let descriptor = plane.tree.open(object, path: path.path) else {
+                guard let descriptor = plane.tree.open(object, path: path.bytes) else {
                     // It has just been moved: as the table follows, its announcement is looked at again.
                     announced.remove(object)
                     objectsDone -= 1

@@ -48,6 +48,7 @@ final class PrimaryPlane {
     private var batchesUnjournaled = 0
     private var timesPending: Set<ObjectID> = []
     private var nameless: Set<ObjectID> = []
+    private var namesInDoubt = false
     private var keeperOfArena: [UInt32: Int32] = [:]
     /// An arena that was announced: its process is to be watched.
     var onArena: (Arena) -> Void = { _ in }
@@ -73,7 +74,7 @@ final class PrimaryPlane {
         release.restart(after: position)
         names = NameTable(roots: tree.roots.map(\.object))
         try tree.walk(
-            found: { names.insert($0.object, kind: NameTable.Kind(mode: $0.mode), parent: $0.parent, name: $0.name) },
+            found: { _ = try? names.insert($0.object, NameTable.Kind(mode: $0.mode), $0.parent, $0.name) },
             skipped: { log.info("\($0) is neither file, directory nor symbolic link: not replicated") })
     }
 
@@ -173,9 +174,9 @@ final class PrimaryPlane {
     private func admitName(_ sequence: SequenceNumber, _ arena: Arena, _ index: UInt32, _ intent: Intent, _ isDone: Bool) {
         // An earlier name operation that is done must be in the table before this one.
         if !tracker.unsettled.isEmpty { sweep(checkingDeath: false) }
-        var keys = [NameKey(intent.parent, intent.name)]
-        if intent.kind == .rename { keys.append(NameKey(intent.targetParent, intent.targetName)) }
-        if intent.kind == .link { keys = [NameKey(intent.targetParent, intent.targetName)] }
+        var keys = [NameTable.Name(parent: intent.parent, name: intent.name)]
+        if intent.kind == .rename { keys.append(NameTable.Name(parent: intent.targetParent, name: intent.targetName)) }
+        if intent.kind == .link { keys = [NameTable.Name(parent: intent.targetParent, name: intent.targetName)] }
         for parent in Set(keys.map(\.parent)) where !names.contains(parent) { resolveUnknown(parent) }
         for parent in Set(keys.map(\.parent)) {
             timesPending.insert(parent)
@@ -190,7 +191,7 @@ final class PrimaryPlane {
         record.object = intent.kind == .link ? intent.object : .none
         record.mode = intent.mode
         record.argument = intent.argument
-        let moved = names.lookup(parent: intent.parent, name: intent.name)
+        let moved = names.lookup(intent.parent, intent.name)
         if intent.kind == .rename, let moved { announce(moved) }
         tracker.admit(TrackedOperation(sequence: sequence, kind: record.kind, arena: arena.number, index: index,
             blocks: intent.blocks, object: moved ?? .none, names: keys, argument: intent.argument,
@@ -249,29 +250,40 @@ final class PrimaryPlane {
         case .create, .mkdir, .symlink, .mknod:
             guard let key = operation.names.first, !result.object.isNone else { return }
             let kind: NameTable.Kind = operation.kind == .mkdir ? .directory : operation.kind == .symlink ? .symbolicLink : .file
-            noteNameless(names.insert(result.object, kind: kind, parent: key.parent, name: key.name))
+            change { try names.insert(result.object, kind, key.parent, key.name) }
             nameless.remove(result.object)
             timesPending.insert(result.object)
         case .unlink, .rmdir:
             guard let key = operation.names.first else { return }
-            noteNameless(names.remove(parent: key.parent, name: key.name))
+            noteNameless(names.remove(key.parent, key.name))
         case .rename:
             guard operation.names.count == 2 else { return }
             let from = operation.names[0], to = operation.names[1]
             if operation.argument & 2 != 0 {
-                names.exchange(from.parent, from.name, to.parent, to.name)
+                change {
+                    try names.exchange(from.parent, from.name, with: to.parent, to.name)
+                    return nil
+                }
             } else {
-                noteNameless(names.move(from.parent, from.name, to: to.parent, to.name))
+                change { try names.move(from.parent, from.name, to: to.parent, to.name) }
             }
         case .link:
             guard let key = operation.names.first else { return }
-            names.insert(operation.object, kind: .file, parent: key.parent, name: key.name)
+            change { try names.insert(operation.object, .file, key.parent, key.name) }
         default: break
         }
     }
 
+    /// A change of the table; one that is impossible means that the table and the trees differ: they are compared.
+    private func change(_ body: () throws -> ObjectID?) {
+        do { noteNameless(try body()) } catch {
+            log.info("names are in doubt: \(error)")
+            namesInDoubt = true
+        }
+    }
+
     private func noteNameless(_ object: ObjectID?) {
-        guard let object, names.names(of: object).isEmpty else { return }
+        guard let object, !names.isNamed(object) else { return }
         names.forget(object)
         nameless.insert(object)
         timesPending.remove(object)
@@ -370,8 +382,8 @@ final class PrimaryPlane {
 
     /// The owner of a name operation died inside its call: the file system says whether it took place.
     private func decideByLooking(_ operation: TrackedOperation) {
-        func found(_ key: NameKey) -> Tree.Found? {
-            names.path(of: key.parent).flatMap { tree.look(root: $0.root, path: join($0.path, key.name)) }
+        func found(_ key: NameTable.Name) -> Tree.Found? {
+            names.path(of: key.parent).flatMap { tree.look(root: $0.root.root, path: join($0.bytes, key.name)) }
         }
         guard let first = operation.names.first else { return }
         var result = Intent.Result(value: -1)
@@ -456,9 +468,11 @@ final class PrimaryPlane {
 
     /// The open batch is wanted: somebody waits, it is big, or the linger is over.
     var wantsCut: Bool {
-        guard !batch.isEmpty, pendingRepairs.isEmpty, memory.drained >= batch.mustReach else { return false }
-        return release.isNeeded || batch.bytes >= Limits.batchBytes || batch.mustReach > 0
+        mayCut && (release.isNeeded || batch.bytes >= Limits.batchBytes || batch.mustReach > 0)
     }
+
+    /// Repairs are in it, and everything that was published while they were read.
+    var mayCut: Bool { !batch.isEmpty && pendingRepairs.isEmpty && memory.drained >= batch.mustReach }
 
     /// Takes the open batch; `drained` of the moment is the last ring sequence that it stands for.
     func takeBatch() -> OpenBatch {
@@ -468,6 +482,13 @@ final class PrimaryPlane {
         swap(&taken, &batch)
         taken.sequenceBelow = memory.drained
         return taken
+    }
+
+    /// The memory of a batch that was encoded is used again.
+    func recycle(_ taken: consuming OpenBatch) {
+        guard batch.isEmpty else { return }
+        batch.records = taken.records
+        batch.records.removeAll(keepingCapacity: true)
     }
 
     func journaled(below sequence: UInt64) {
@@ -481,6 +502,10 @@ final class PrimaryPlane {
     func endTurn() {
         if batch.isEmpty && batchesUnjournaled == 0 { journaledBelow = memory.drained }
         retryRepairs()
+        if namesInDoubt && memory.isRingEmpty {
+            namesInDoubt = false
+            do { _ = try passOfNames() } catch { log.info("pass of names: \(error)") }
+        }
         tracker.forget(drained: memory.drained)
         advanceConsumed()
         giveBack()
@@ -534,7 +559,7 @@ final class PrimaryPlane {
     /// Reads the ranges now and ships them. The batch is not cut before everything that was published while they were
     /// read is in it too: a batch takes effect whole, so no state shows a later write without an earlier one.
     private func read(_ object: ObjectID, _ settlement: Settlement) -> Bool {
-        guard let path = names.path(of: object), let descriptor = tree.open(object, path: path.path) else { return false }
+        guard let path = names.path(of: object), let descriptor = tree.open(object, path: path.bytes) else { return false }
         defer { close(descriptor) }
         guard let status = try? FileStatus.of(descriptor) else { return false }
         guard announce(object) else { return true }
@@ -592,15 +617,15 @@ final class PrimaryPlane {
     }
 
     /// What a name means now, looked up and shipped: after name operations that ran at the same time.
-    private func fillName(_ key: NameKey) {
+    private func fillName(_ key: NameTable.Name) {
         guard let path = names.path(of: key.parent) else { return }
-        let known = names.lookup(parent: key.parent, name: key.name)
-        let found = tree.look(root: path.root, path: join(path.path, key.name))
+        let known = names.lookup(key.parent, key.name)
+        let found = tree.look(root: path.root.root, path: join(path.bytes, key.name))
         counters.repairs += 1
         batch.mustReach = max(batch.mustReach, memory.reserved)
         guard let found else {
             guard known != nil else { return }
-            noteNameless(names.remove(parent: key.parent, name: key.name))
+            noteNameless(names.remove(key.parent, key.name))
             shipAbsent(key)
             return
         }
@@ -609,7 +634,7 @@ final class PrimaryPlane {
     }
 
     /// Tells the peer, and the table, that `key` means `found`; its contents follow.
-    private func present(_ found: Tree.Found, at key: NameKey) {
+    private func present(_ found: Tree.Found, at key: NameTable.Name) {
         let isNew = !names.contains(found.object)
         if let old = names.names(of: found.object).first, old.parent != key.parent || old.name != key.name {
             // It moved: as a rename, so that a directory keeps what is in it.
@@ -620,11 +645,11 @@ final class PrimaryPlane {
             record.targetName = key.name
             record.object = found.object
             if isStreaming { announce(found.object) }
-            noteNameless(names.move(old.parent, old.name, to: key.parent, key.name))
+            change { try names.move(old.parent, old.name, to: key.parent, key.name) }
             if isStreaming { ship(record, about: [found.object, key.parent, old.parent], isRepair: true) }
             return
         }
-        noteNameless(names.insert(found.object, kind: NameTable.Kind(mode: found.status.mode), parent: key.parent, name: key.name))
+        change { try names.insert(found.object, NameTable.Kind(mode: found.status.mode), key.parent, key.name) }
         nameless.remove(found.object)
         timesPending.insert(found.object)
         guard isStreaming else { return }
@@ -632,7 +657,7 @@ final class PrimaryPlane {
         if isNew { shipWhole(found.object) }
     }
 
-    private func shipAbsent(_ key: NameKey) {
+    private func shipAbsent(_ key: NameTable.Name) {
         guard isStreaming else { return }
         var record = Record(.absent)
         record.parent = key.parent
@@ -645,7 +670,7 @@ final class PrimaryPlane {
     @discardableResult
     func shipPresent(_ object: ObjectID, _ found: Tree.Found?) -> Bool {
         guard let key = names.names(of: object).first, let path = names.path(of: object) else { return false }
-        guard let found = found ?? tree.look(root: path.root, path: path.path), found.object == object else { return false }
+        guard let found = found ?? tree.look(root: path.root.root, path: path.bytes), found.object == object else { return false }
         var record = Record(.present)
         record.object = object
         record.parent = key.parent
@@ -657,7 +682,7 @@ final class PrimaryPlane {
         record.modificationTime = found.status.modified_nanoseconds
         var target: [UInt8] = []
         if names.kind(of: object) == .symbolicLink {
-            guard let link = tree.target(root: path.root, path: path.path) else { return false }
+            guard let link = tree.target(root: path.root.root, path: path.bytes) else { return false }
             target = link
         }
         target.withUnsafeBytes { _ = ship(record, payload: $0, about: [object, key.parent]) }
@@ -670,30 +695,32 @@ final class PrimaryPlane {
     /// removed outside the capture. Returns how many names were repaired.
     func passOfNames() throws -> Int {
         var repaired = 0
-        var seen: [ObjectID: NameKey] = [:]
+        var seen: [ObjectID: NameTable.Name] = [:]
         var entries: [Tree.Entry] = []
         let inFlight = Set(tracker.operations.values.flatMap(\.names))
         try tree.walk(
             found: { entry in
-                seen[entry.object] = NameKey(entry.parent, entry.name)
-                if names.lookup(parent: entry.parent, name: entry.name) != entry.object { entries.append(entry) }
+                seen[entry.object] = NameTable.Name(parent: entry.parent, name: entry.name)
+                if names.lookup(entry.parent, entry.name) != entry.object { entries.append(entry) }
             }, skipped: { _ in })
         // Names that operations in the ring or in their calls are about are theirs to settle.
         let undrained = memory.drained < memory.reserved
-        for entry in entries where !undrained && !inFlight.contains(NameKey(entry.parent, entry.name)) {
-            let key = NameKey(entry.parent, entry.name)
+        for entry in entries where !undrained && !inFlight.contains(NameTable.Name(parent: entry.parent, name: entry.name)) {
+            let key = NameTable.Name(parent: entry.parent, name: entry.name)
             guard let path = names.path(of: entry.parent),
-                let found = tree.look(root: path.root, path: join(path.path, entry.name)), found.object == entry.object
+                let found = tree.look(root: path.root.root, path: join(path.bytes, entry.name)), found.object == entry.object
             else { continue }
             present(found, at: key)
             repaired += 1
         }
-        for object in names.objects where seen[object] == nil && !undrained {
+        var gone: [ObjectID] = []
+        names.forEachName { _, object, _ in if seen[object] == nil { gone.append(object) } }
+        for object in gone where !undrained {
             guard let key = names.names(of: object).first, !inFlight.contains(key), let path = names.path(of: object),
-                tree.look(root: path.root, path: path.path)?.object != object
+                tree.look(root: path.root.root, path: path.bytes)?.object != object
             else { continue }
-            guard names.lookup(parent: key.parent, name: key.name) == object else { continue }
-            noteNameless(names.remove(parent: key.parent, name: key.name))
+            guard names.lookup(key.parent, key.name) == object else { continue }
+            noteNameless(names.remove(key.parent, key.name))
             shipAbsent(key)
             repaired += 1
         }
@@ -711,7 +738,7 @@ final class PrimaryPlane {
 
     func shipTimes(of object: ObjectID) {
         guard names.contains(object), copy?.isAnnounced(object) ?? true, let path = names.path(of: object),
-            let found = tree.look(root: path.root, path: path.path), found.object == object
+            let found = tree.look(root: path.root.root, path: path.bytes), found.object == object
         else { return }
         var record = Record(.times)
         record.object = object
@@ -751,7 +778,6 @@ final class PrimaryPlane {
         needsPeer = false
         copy = nil
         batch = OpenBatch()
-        batchesUnjournaled = 0
         pendingRepairs = []
         if releasesLocally { permitAlone() }
     }
@@ -822,5 +848,16 @@ struct OpenBatch {
         if count == 0 { first = record.position }
         last = record.position
         count += 1
+    }
+}
+
+extension NameTable.Kind {
+    /// By the file type of a mode.
+    init(mode: UInt32) {
+        switch mode & S_IFMT {
+        case S_IFDIR: self = .directory
+        case S_IFLNK: self = .symbolicLink
+        default: self = .file
+        }
     }
 }

@@ -1,15 +1,5 @@
 public import Primitives
 
-/// One name in one directory: what two name operations can have in common.
-public struct NameKey: Hashable, Sendable {
-    public var parent: ObjectID
-    public var name: [UInt8]
-    public init(_ parent: ObjectID, _ name: [UInt8]) {
-        self.parent = parent
-        self.name = name
-    }
-}
-
 /// What the primary knows of one captured operation, from its intent until nothing can depend on it any more.
 public struct TrackedOperation: Sendable {
     public var sequence: SequenceNumber
@@ -21,7 +11,7 @@ public struct TrackedOperation: Sendable {
     public var object: ObjectID
     /// Bytes that it may change; empty for operations on names and attributes.
     public var range: ByteRange
-    public var names: [NameKey]
+    public var names: [NameTable.Name]
     /// renameat2's flags, mkdir's mode: what an outcome needs.
     public var argument: UInt64
     public var predictedOffset: Bool
@@ -37,7 +27,7 @@ public struct TrackedOperation: Sendable {
     fileprivate var repairNames = false
 
     public init(sequence: SequenceNumber, kind: Record.Kind, arena: UInt32, index: UInt32, blocks: UInt64,
-        object: ObjectID = .none, range: ByteRange = ByteRange(0, 0), names: [NameKey] = [], argument: UInt64 = 0,
+        object: ObjectID = .none, range: ByteRange = ByteRange(0, 0), names: [NameTable.Name] = [], argument: UInt64 = 0,
         predictedOffset: Bool = false, position: StreamPosition = .none, payload: [UInt8] = [])
     {
         self.sequence = sequence
@@ -62,7 +52,7 @@ public struct Settlement: Equatable, Sendable {
     /// The file's size may differ from what the stream says.
     public var repairsSize = false
     /// Names to be looked up now and shipped as name fills.
-    public var repairNames: [NameKey] = []
+    public var repairNames: [NameTable.Name] = []
     public var repairAttributes = false
     public init() {}
     public var isEmpty: Bool { repairRanges.isEmpty && !repairsSize && repairNames.isEmpty && !repairAttributes }
@@ -84,7 +74,7 @@ public struct OperationTracker: Sendable {
     /// In order of their sequence numbers.
     public private(set) var unsettled: [SequenceNumber] = []
     private var byObject: [ObjectID: [SequenceNumber]] = [:]
-    private var byName: [NameKey: [SequenceNumber]] = [:]
+    private var byName: [NameTable.Name: [SequenceNumber]] = [:]
     /// Settled, kept while an operation with a lower number than their `doneReserved` may still be drained.
     private var lingering: [SequenceNumber] = []
 

@@ -1,0 +1,147 @@
+import Frame
+import Glibc
+import Journal
+import Platform
+import Primitives
+import Replay
+import Replication
+import Synchronization
+
+/// The secondary's second thread: takes batches that the journal has made durable and applies them to the files.
+/// Nothing here is on the path of an acknowledgement.
+///
+///     data plane --batches (bounded)--> applier --> Replayer --> files
+///                <--applied, copyEnded, checkpointed, failed--
+final class Applier: Sendable {
+    enum Order: Sendable {
+        case batch([UInt8])
+        /// Nothing more will come: decide what is undecided, make everything durable, and answer with `finished`.
+        case finish
+    }
+
+    enum Report: Sendable {
+        case applied
+        case copyEnded(StreamPosition)
+        /// Files and table are durable up to here: the journal below is not needed any more.
+        case checkpointed(StreamPosition)
+        /// nil: the data is consistent.
+        case finished(inconsistent: String?)
+        case failed(String)
+    }
+
+    private let orders = Mailbox<Order>(capacity: 1 << 20)
+    private let report: @Sendable (Report) -> Void
+    private let appliedPosition: Atomic<UInt64>
+    private let waitingBytes = Atomic<Int>(0)
+
+    /// Everything up to here is in the files.
+    var applied: StreamPosition { StreamPosition(appliedPosition.load(ordering: .acquiring)) }
+    /// Bytes of batches that were handed over and not applied.
+    var unappliedBytes: Int { waitingBytes.load(ordering: .relaxed) }
+
+    /// `replayer` belongs to the thread from here on.
+    init(replayer: sending Replayer, epoch: Epoch, applied: StreamPosition, chain: UInt64, log: Log,
+        report: @escaping @Sendable (Report) -> Void)
+    {
+        self.report = report
+        appliedPosition = Atomic(applied.value)
+        let work = ApplierWork(replayer: replayer, epoch: epoch, position: applied, chain: chain, log: log)
+        nonisolated(unsafe) let owned = work
+        startThread("applier") { self.run(owned) }
+    }
+
+    func post(batch: [UInt8]) {
+        waitingBytes.add(batch.count, ordering: .relaxed)
+        precondition(orders.post(.batch(batch)), "the data plane bounds the bytes, and so the number of batches")
+    }
+
+    func finish() { precondition(orders.post(.finish)) }
+
+    private func run(_ work: ApplierWork) {
+        while true {
+            orders.wait(milliseconds: -1)
+            for order in orders.take() {
+                do {
+                    switch order {
+                    case .batch(let bytes):
+                        let ended = try work.apply(bytes)
+                        appliedPosition.store(work.position.value, ordering: .releasing)
+                        waitingBytes.subtract(bytes.count, ordering: .relaxed)
+                        if let ended {
+                            report(.checkpointed(work.position))
+                            report(.copyEnded(ended))
+                        } else if work.journalBytes > Limits.checkpointBytes, work.replayer.consistent {
+                            try work.checkpoint()
+                            report(.checkpointed(work.position))
+                        }
+                    case .finish:
+                        let inconsistent = try work.finish()
+                        report(.finished(inconsistent: inconsistent))
+                    }
+                } catch {
+                    report(.failed("\(error)"))
+                    return
+                }
+            }
+            report(.applied)
+        }
+    }
+}
+
+/// What the applier's thread owns.
+final class ApplierWork {
+    let replayer: Replayer
+    private(set) var epoch: Epoch
+    private(set) var position: StreamPosition
+    private(set) var chain: UInt64
+    /// Bytes applied since the last checkpoint.
+    private(set) var journalBytes: UInt64 = 0
+    private let decoder = FrameDecoder()
+    private var records: [UInt8] = []
+    private let log: Log
+
+    init(replayer: Replayer, epoch: Epoch, position: StreamPosition, chain: UInt64, log: Log) {
+        self.replayer = replayer
+        self.epoch = epoch
+        self.position = position
+        self.chain = chain
+        self.log = log
+    }
+
+    /// Applies one batch; returns the position of a copy's end if one is in it.
+    func apply(_ batch: [UInt8]) throws -> StreamPosition? {
+        let header = try batch.withUnsafeBytes { try decoder.decode($0, into: &records) }
+        var copyEnded: StreamPosition?
+        try records.withUnsafeBytes { bytes in
+            var offset = 0
+            while offset < bytes.count {
+                let record = try Record(parsing: bytes.bytes, at: offset)
+                let payload = UnsafeRawBufferPointer(rebasing: bytes[(offset + record.payloadOffset)..<(offset + record.bytes)])
+                do { try replayer.apply(record, payload: payload) } catch {
+                    throw NodeError(1, "record \(record.position.value) (\(record.kind)): \(error)")
+                }
+                if record.kind == .copyEnds { copyEnded = record.position }
+                offset += record.bytes
+            }
+        }
+        epoch = header.epoch
+        position = header.lastPosition
+        chain = header.chain
+        journalBytes += UInt64(batch.count)
+        if copyEnded != nil { try checkpoint() }
+        return copyEnded
+    }
+
+    func checkpoint() throws {
+        try replayer.checkpoint(position: position, epoch: epoch, chain: chain)
+        journalBytes = 0
+    }
+
+    /// For a takeover: what is inconsistent, or nil.
+    func finish() throws -> String? {
+        try replayer.finish()
+        if !replayer.consistent { return "no first copy was completed, or replay left objects without their bytes" }
+        try checkpoint()
+        return nil
+    }
+}

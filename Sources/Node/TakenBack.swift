@@ -1,0 +1,61 @@
+import Capture
+import Glibc
+import Platform
+
+extension CaptureMemory {
+    /// The memory of an earlier daemon, from the first keeper that brings it. Waits, bounded, while keepers that are known
+    /// to the node's directory live: without their memory what they hold would be lost. nil: there is none.
+    static func takenBack(from server: CaptureServer, configuration: Configuration, log: Log) throws -> CaptureMemory? {
+        let deadline = Clock.monotonic + 10_000_000_000
+        var adopted: CaptureMemory?
+        while adopted == nil, livingKeepers(configuration).contains(where: { pid in !server.keepers.values.contains { $0.pid == pid } })
+            || (!server.keepers.isEmpty && Clock.monotonic < deadline)
+        {
+            guard Clock.monotonic < deadline else {
+                log.info("keepers live and did not hand back their memory: their programs must be started again")
+                return nil
+            }
+            var entry = pollfd(fd: server.descriptor, events: Int16(POLLIN), revents: 0)
+            _ = poll(&entry, 1, 20)
+            _ = server.accept()
+            var said = 0
+            for keeper in server.keepers.keys {
+                for event in server.receive(from: keeper) {
+                    switch event {
+                    case .handedBack(_, let control, let ring):
+                        if adopted == nil {
+                            do { adopted = try CaptureMemory.adopt(controlDescriptor: control, ringDescriptor: ring) } catch {
+                                log.info("\(error)")
+                                close(control)
+                                close(ring)
+                                server.refuse(keeper, 76, "\(error)")
+                                server.drop(keeper)
+                            }
+                        } else {
+                            close(control)
+                            close(ring)
+                        }
+                    case .hello: said += 1
+                    case .arena(_, _, _, let arena, let process):
+                        // Announced again after the welcome.
+                        close(arena)
+                        close(process)
+                    case .gone: server.drop(keeper)
+                    }
+                }
+            }
+            // Only new keepers, and no living one that could have more: the memory is new too.
+            if said == server.keepers.count, said > 0 { break }
+        }
+        return adopted
+    }
+
+    /// Keepers that were started for this node and still run: NODE_DIRECTORY/keepers/PID, written before they start.
+    private static func livingKeepers(_ configuration: Configuration) -> [Int32] {
+        guard let names = try? Directory.names(path: configuration.directory + "/keepers") else { return [] }
+        return names.compactMap { Int32(String(decoding: $0, as: UTF8.self)) }.filter { pid in
+            guard let name = try? DurableFile.read(path: "/proc/\(pid)/comm", bytesMax: 64) else { return false }
+            return String(decoding: name, as: UTF8.self).hasPrefix("lockstep-keepe")
+        }
+    }
+}
