@@ -85,9 +85,10 @@ __attribute__((unused)) static void ended(const char *what, pid_t child) {
 }
 
 const char *outside;
-static void test(void);
 
 #ifndef OWN_MAIN
+static void test(void);
+
 int main(int count, char **values) {
     if (count < 3) return 64;
     setvbuf(stdout, NULL, _IONBF, 0);
