@@ -123,3 +123,12 @@ public struct FileDescriptor: ~Copyable, Sendable {
         if fsync(raw) < 0 { throw SystemError.current("fsync", path) }
     }
 }
+
+extension FileDescriptor {
+    /// Reserves the space of the first `bytes` bytes and makes the file that large; it reads as zeros.
+    public func allocate(_ bytes: Int) throws(SystemError) {
+        let result = lockstep_fallocate(raw, 0, 0, Int64(bytes))
+        if result == -EOPNOTSUPP { return try truncate(to: UInt64(bytes)) }
+        try checked(result, "allocate", path)
+    }
+}
