@@ -1,0 +1,168 @@
+/*
+ * calls.h: the one list of calls that the library wraps. tools/build-interposer makes the exported names from it.
+ *
+ * NOT wrapped, and why:
+ *   close, dup*, fcntl, recvmsg     there is no descriptor table: a verdict is made from the descriptor at the call
+ *   lseek, read*                    change no file; the offset is asked for at the write
+ *   fork, vfork, clone              a child finds the process page empty (MADV_WIPEONFORK) and gets its own arena
+ *   fwrite, fprintf, fputs, fflush, fclose, dprintf, perror, err, ...
+ *                                   all end in _IO_file_write, reached through patched vtable slots only (stdio.c)
+ *   fdopen, fopencookie, open_memstream   open no file
+ *   sync_file_range                 no durability point; changes nothing
+ *   msync, munmap, mprotect, mremap, madvise
+ *                                   no writable shared mapping of a replicated file exists (map.c)
+ *   vmsplice, tee                   write to pipes only
+ *   io_submit, io_uring_*           can't be set up: io_setup and io_uring_setup are refused (generic.c)
+ *   flock, lockf, fcntl locks       not replicated: a lock does not outlive its process
+ *   opendir, ftw, nftw, glob        read only
+ *   __write_nocancel, __open_nocancel, raw `syscall` instructions, static programs
+ *                                   never reach a wrapper: left to the guard
+ */
+#ifndef LOCKSTEP_CALLS_H
+#define LOCKSTEP_CALLS_H
+
+#define CALL(name)
+
+/* write.c: captured; positioned without a lock, appends and implicit offsets under the offset lock */
+CALL(write)
+CALL(__write)
+CALL(pwrite)
+CALL(pwrite64)
+CALL(__pwrite64)
+CALL(writev)
+CALL(pwritev)
+CALL(pwritev64)
+CALL(pwritev2)
+CALL(pwritev64v2)
+
+/* open.c: creation and truncation captured; O_TMPFILE refused; umask noted */
+CALL(open)
+CALL(open64)
+CALL(__open)
+CALL(__open64)
+CALL(__open_2)
+CALL(__open64_2)
+CALL(openat)
+CALL(openat64)
+CALL(__openat_2)
+CALL(__openat64_2)
+CALL(creat)
+CALL(creat64)
+CALL(open_by_handle_at)
+CALL(umask)
+
+/* names.c: captured; across the border of the tree EXDEV; exchange and whiteout refused */
+CALL(unlink)
+CALL(unlinkat)
+CALL(rmdir)
+CALL(remove)
+CALL(rename)
+CALL(renameat)
+CALL(renameat2)
+CALL(mkdir)
+CALL(mkdirat)
+CALL(symlink)
+CALL(symlinkat)
+
+/* metadata.c: captured; fallocate in modes 0 and KEEP_SIZE, the others refused */
+CALL(truncate)
+CALL(truncate64)
+CALL(ftruncate)
+CALL(ftruncate64)
+CALL(fallocate)
+CALL(fallocate64)
+CALL(posix_fallocate)
+CALL(posix_fallocate64)
+CALL(chmod)
+CALL(fchmod)
+CALL(lchmod)
+CALL(fchmodat)
+CALL(chown)
+CALL(fchown)
+CALL(lchown)
+CALL(fchownat)
+CALL(utime)
+CALL(utimes)
+CALL(lutimes)
+CALL(futimes)
+CALL(futimesat)
+CALL(utimensat)
+CALL(futimens)
+
+/* durability.c: barrier, local flush in parallel, answer */
+CALL(fsync)
+CALL(fdatasync)
+CALL(sync)
+CALL(syncfs)
+
+/* copy.c: into the tree: read and captured write; splice refused */
+CALL(copy_file_range)
+CALL(sendfile)
+CALL(sendfile64)
+CALL(splice)
+
+/* map.c: writable shared mapping refused; read-only one of a writable descriptor re-opened */
+CALL(mmap)
+CALL(mmap64)
+CALL(__mmap)
+
+/* stdio.c: opened here; all stdio output by the vtable patch */
+CALL(fopen)
+CALL(fopen64)
+CALL(freopen)
+CALL(freopen64)
+CALL(tmpfile)
+CALL(tmpfile64)
+CALL(mkstemp)
+CALL(mkstemp64)
+CALL(mkstemps)
+CALL(mkstemps64)
+CALL(mkostemp)
+CALL(mkostemp64)
+CALL(mkostemps)
+CALL(mkostemps64)
+CALL(mkdtemp)
+
+/* process.c: static and privileged programs refused; environment completed */
+CALL(execve)
+CALL(execv)
+CALL(execvp)
+CALL(execvpe)
+CALL(execveat)
+CALL(fexecve)
+CALL(execl)
+CALL(execlp)
+CALL(execle)
+CALL(posix_spawn)
+CALL(posix_spawnp)
+CALL(posix_spawn_file_actions_addopen)
+CALL(system)
+CALL(popen)
+
+/* refused.c: refused on the tree (ioctl: clones, flags, extent moves) */
+CALL(link)
+CALL(linkat)
+CALL(mknod)
+CALL(mknodat)
+CALL(mkfifo)
+CALL(mkfifoat)
+CALL(__xmknod)
+CALL(__xmknodat)
+CALL(setxattr)
+CALL(lsetxattr)
+CALL(fsetxattr)
+CALL(removexattr)
+CALL(lremovexattr)
+CALL(fremovexattr)
+CALL(ioctl)
+CALL(aio_write)
+CALL(aio_write64)
+CALL(aio_fsync)
+CALL(aio_fsync64)
+CALL(lio_listio)
+CALL(lio_listio64)
+
+/* generic.c: by number: the same functions; io_uring_setup EPERM, io_setup ENOSYS */
+CALL(syscall)
+
+#endif

@@ -1,0 +1,299 @@
+/*
+ * identity.c: in the tree or not.
+ *
+ *   descriptor --statx(INO, TYPE)--> device of no root ------------------------------> outside
+ *              --generation--------> cache (inode, generation) --------------------> verdict
+ *                                     | miss
+ *                                     v
+ *                  path in /proc/self/fd, on the mount of the root --prefix, exclusions--> verdict
+ *
+ * There is no descriptor table: descriptors come and go by routes that no library sees. An identity keeps its verdict
+ * because a rename across the border of the tree is answered with EXDEV. statx is never asked for times: that would
+ * make the next write of an ext4 inode dirty it (multigrain timestamps).
+ */
+#define _GNU_SOURCE
+#include "library.h"
+#include <fcntl.h>
+#include <linux/fs.h>
+#include <linux/stat.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
+
+/* ------------------------------------------------------------------ generation */
+
+struct handle {
+    uint32_t bytes;
+    int32_t type;
+    uint32_t words[32];
+};
+
+/* The generation inside a file handle: ext4 {inode, generation}; xfs {inode 64, generation}; btrfs {object 64,
+   subvolume 64, generation 64}. tmpfs never reuses an inode number and counts as 0, as FS_IOC_GETVERSION says. */
+static long generation_of_handle(int directory, const char *name, int flags, uint32_t *generation) {
+    struct handle handle;
+    int mount;
+    handle.bytes = sizeof handle.words;
+    long answer = kernel(SYS_name_to_handle_at, directory, name, &handle, &mount, flags);
+    if (answer < 0)
+        return answer;
+    *generation = 0;
+    if ((handle.type == 1 || handle.type == 2) && handle.bytes != 12)
+        *generation = handle.words[1];
+    else if (handle.type == 0x81 || handle.type == 0x82)
+        *generation = handle.words[2];
+    else if (handle.type == 0x4d || handle.type == 0x4e || handle.type == 0x4f)
+        *generation = handle.words[4];
+    else if (!(handle.type == 1 && handle.bytes == 12))
+        return -EOPNOTSUPP;
+    return 0;
+}
+
+static long generation_of_descriptor(int descriptor, uint32_t mode, uint32_t *generation) {
+    if (S_ISREG(mode) || S_ISDIR(mode)) {
+        long version = 0;
+        long answer = kernel(SYS_ioctl, descriptor, FS_IOC_GETVERSION, &version);
+        *generation = (uint32_t)version;
+        if (answer == 0)
+            return 0;
+        if (answer == -ENOTTY) {
+            *generation = 0;
+            return 0;
+        }
+    }
+    return generation_of_handle(descriptor, "", AT_EMPTY_PATH, generation);
+}
+
+/* ------------------------------------------------------------------ cache */
+
+/* Two words per entry, without a lock: `check` is the inode mixed with `value`, so that halves of two different
+   entries never agree. value = | generation 32 | first root of the device 8 | root 8 | verdict 8 | 1 | */
+#define CACHE_ENTRIES 2048u
+static struct {
+    _Atomic(uint64_t) check, value;
+} cache[CACHE_ENTRIES];
+
+static uint64_t mixed(uint64_t x) {
+    x *= 0x9e3779b97f4a7c15ull;
+    x ^= x >> 29;
+    return x * 0xbf58476d1ce4e5b9ull;
+}
+
+static unsigned place_of(uint64_t inode, uint32_t generation) {
+    return (unsigned)(mixed(inode ^ ((uint64_t)generation << 32)) >> 40) % CACHE_ENTRIES;
+}
+
+static bool cached(uint64_t inode, uint32_t generation, uint32_t first, uint32_t *root, long *verdict) {
+    unsigned place = place_of(inode, generation);
+    uint64_t value = atomic_load_explicit(&cache[place].value, memory_order_relaxed);
+    uint64_t check = atomic_load_explicit(&cache[place].check, memory_order_relaxed);
+    if ((check ^ mixed(value)) != inode || (uint32_t)(value >> 32) != generation || ((value >> 24) & 0xff) != first
+        || !(value & 1))
+        return false;
+    *root = (uint32_t)(value >> 16) & 0xff;
+    *verdict = (long)((value >> 8) & 0xff);
+    return true;
+}
+
+static void remember(uint64_t inode, uint32_t generation, uint32_t first, uint32_t root, long verdict) {
+    unsigned place = place_of(inode, generation);
+    uint64_t value = (uint64_t)generation << 32 | first << 24 | root << 16 | (uint64_t)verdict << 8 | 1;
+    atomic_store_explicit(&cache[place].value, value, memory_order_relaxed);
+    atomic_store_explicit(&cache[place].check, inode ^ mixed(value), memory_order_relaxed);
+}
+
+/* ------------------------------------------------------------------ by path */
+
+void descriptor_path(int descriptor, char *buffer) {
+    memcpy(buffer, "/proc/self/fd/", 14);
+    char digits[12];
+    int count = 0;
+    unsigned rest = (unsigned)descriptor;
+    do
+        digits[count++] = (char)('0' + rest % 10);
+    while (rest /= 10);
+    for (int i = 0; i < count; i++)
+        buffer[14 + i] = digits[count - 1 - i];
+    buffer[14 + count] = 0;
+}
+
+long path_of_descriptor(int descriptor, char *buffer) {
+    char link[DESCRIPTOR_PATH_BYTES];
+    descriptor_path(descriptor, link);
+    long bytes = kernel(SYS_readlinkat, AT_FDCWD, link, buffer, PATH_BYTES - 1);
+    if (bytes < 0)
+        return bytes;
+    buffer[bytes] = 0;
+    return bytes;
+}
+
+static bool ends_with(const char *path, size_t bytes, const char *suffix) {
+    size_t suffix_bytes = strlen(suffix);
+    return suffix_bytes > 0 && suffix_bytes <= bytes && memcmp(path + bytes - suffix_bytes, suffix, suffix_bytes) == 0;
+}
+
+static bool excluded_path(const char *path, size_t bytes) {
+    for (uint32_t i = 0; i < control->exclusion_count; i++)
+        if (ends_with(path, bytes, control->exclusions[i]))
+            return true;
+    return false;
+}
+
+long excluded_name(int parent, const char *name, size_t name_bytes) {
+    bool path_needed = false;
+    for (uint32_t i = 0; i < control->exclusion_count; i++) {
+        const char *suffix = control->exclusions[i];
+        if (ends_with(name, name_bytes, suffix)
+            || (suffix[0] == '/' && strlen(suffix) == name_bytes + 1 && memcmp(suffix + 1, name, name_bytes) == 0))
+            return 1;
+        if (strlen(suffix) > name_bytes + 1)
+            path_needed = true;
+    }
+    if (!path_needed)
+        return 0;
+    char *path = scratch_take();
+    if (!path)
+        return -EIO;
+    long bytes = path_of_descriptor(parent, path);
+    if (bytes > 0 && (size_t)bytes + name_bytes + 1 < PATH_BYTES) {
+        path[bytes] = '/';
+        memcpy(path + bytes + 1, name, name_bytes);
+        bytes = excluded_path(path, (size_t)bytes + 1 + name_bytes);
+    } else
+        bytes = -EIO;
+    scratch_return(path);
+    return bytes;
+}
+
+static bool below(const char *path, size_t bytes, const char *root) {
+    size_t root_bytes = strlen(root);
+    return bytes >= root_bytes && memcmp(path, root, root_bytes) == 0
+        && (bytes == root_bytes || path[root_bytes] == '/');
+}
+
+/* The verdict by path. A path means something only if the root is seen at its own path here (not after chroot), on
+   the same mount as the file (not through a bind mount): else the answer is not known, and the call is refused. */
+static long verdict_by_path(int descriptor, uint64_t device, const struct statx *status, uint32_t *root) {
+    char *path = scratch_take();
+    if (!path)
+        return -EIO;
+    long verdict = OUTSIDE, bytes = path_of_descriptor(descriptor, path);
+    if (bytes <= 0 || path[0] != '/')
+        verdict = -EIO;
+    if (verdict == OUTSIDE && status->stx_nlink == 0 && ends_with(path, (size_t)bytes, " (deleted)"))
+        bytes -= 10;
+    for (uint32_t i = 0; verdict == OUTSIDE && i < control->root_count; i++) {
+        const struct lockstep_root *r = &control->roots[i];
+        if (r->device != device)
+            continue;
+        struct statx seen;
+        if (kernel(SYS_statx, AT_FDCWD, r->path, 0, STATX_INO | STATX_MNT_ID, &seen) != 0
+            || seen.stx_ino != r->object.inode || makedev(seen.stx_dev_major, seen.stx_dev_minor) != device
+            || seen.stx_mnt_id != status->stx_mnt_id)
+            verdict = -EIO;
+        else if (below(path, (size_t)bytes, r->path)) {
+            *root = i;
+            verdict = !S_ISDIR(status->stx_mode) && excluded_path(path, (size_t)bytes) ? OUTSIDE : TRACKED;
+            break;
+        }
+    }
+    if (verdict == OUTSIDE && S_ISREG(status->stx_mode) && status->stx_nlink > 1)
+        verdict = below(path, (size_t)bytes, control->roots[*root].path) ? OUTSIDE : -EMLINK;
+    scratch_return(path);
+    return verdict;
+}
+
+/* ------------------------------------------------------------------ verdicts */
+
+static long decide(int descriptor, struct target *target, uint32_t first) {
+    struct statx status;
+    long answer = kernel(SYS_statx, descriptor, "", AT_EMPTY_PATH, STATX_TYPE | STATX_INO | STATX_NLINK | STATX_MNT_ID,
+                         &status);
+    if (answer < 0)
+        return -EIO;
+    uint32_t root = first;
+    long verdict = verdict_by_path(descriptor, target->device, &status, &root);
+    if (verdict == -EMLINK) {
+        line(LINE_IDENTITY, "change", descriptor, NULL,
+             "a file with several names, one of which may lie in the replicated tree: refused");
+        return -EIO;
+    }
+    if (verdict < 0) {
+        line(LINE_IDENTITY, "change", descriptor, NULL,
+             "not known whether this is in the replicated tree (other mount, or no /proc): refused");
+        return -EIO;
+    }
+    target->object.root = root;
+    remember(target->object.inode, target->object.generation, first, root, verdict);
+    return verdict;
+}
+
+static long identify_kind(int descriptor, struct target *target, bool regular_only) {
+    if (!attached())
+        return OUTSIDE;
+    struct statx status;
+    if (kernel(SYS_statx, descriptor, "", AT_EMPTY_PATH, STATX_TYPE | STATX_INO, &status) != 0) {
+        target->mode = 0;
+        target->device = 0;
+        return OUTSIDE;
+    }
+    target->mode = status.stx_mode;
+    target->device = makedev(status.stx_dev_major, status.stx_dev_minor);
+    if (regular_only && !S_ISREG(status.stx_mode))
+        return OUTSIDE;
+    uint32_t first = 0;
+    while (first < control->root_count && control->roots[first].device != target->device)
+        first++;
+    if (first == control->root_count)
+        return OUTSIDE;
+    target->object.inode = status.stx_ino;
+    if (generation_of_descriptor(descriptor, status.stx_mode, &target->object.generation) < 0)
+        return -EIO;
+    long verdict;
+    if (cached(status.stx_ino, target->object.generation, first, &target->object.root, &verdict))
+        return verdict;
+    return decide(descriptor, target, first);
+}
+
+long identify(int descriptor, struct target *target) { return identify_kind(descriptor, target, false); }
+long identify_regular(int descriptor, struct target *target) { return identify_kind(descriptor, target, true); }
+
+long identify_name(int parent, const char *name, uint32_t root, struct target *target) {
+    struct statx status;
+    long answer = kernel(SYS_statx, parent, name, AT_SYMLINK_NOFOLLOW, STATX_TYPE | STATX_INO, &status);
+    if (answer < 0)
+        return answer;
+    target->mode = status.stx_mode;
+    target->device = makedev(status.stx_dev_major, status.stx_dev_minor);
+    target->object.inode = status.stx_ino;
+    target->object.root = root;
+    return generation_of_handle(parent, name, 0, &target->object.generation);
+}
+
+/* ------------------------------------------------------------------ outcomes */
+
+static void outcome(struct capture *capture, const struct statx *status, uint32_t generation, uint32_t root) {
+    struct lockstep_intent *intent = capture->intent;
+    intent->outcome = (struct lockstep_object){status->stx_ino, generation, root};
+    intent->outcome_mode = status->stx_mode;
+    intent->outcome_owner = status->stx_uid;
+    intent->outcome_group = status->stx_gid;
+}
+
+#define OUTCOME_MASK (STATX_TYPE | STATX_MODE | STATX_INO | STATX_UID | STATX_GID)
+
+void outcome_of_descriptor(struct capture *capture, int descriptor, uint32_t root) {
+    struct statx status;
+    uint32_t generation;
+    if (kernel(SYS_statx, descriptor, "", AT_EMPTY_PATH, OUTCOME_MASK, &status) == 0
+        && generation_of_descriptor(descriptor, status.stx_mode, &generation) == 0)
+        outcome(capture, &status, generation, root);
+}
+
+void outcome_of_name(struct capture *capture, int parent, const char *name, uint32_t root) {
+    struct statx status;
+    uint32_t generation;
+    if (kernel(SYS_statx, parent, name, AT_SYMLINK_NOFOLLOW, OUTCOME_MASK, &status) == 0
+        && generation_of_handle(parent, name, 0, &generation) == 0)
+        outcome(capture, &status, generation, root);
+}

@@ -1,0 +1,196 @@
+/*
+ * library.h: what the files of the preload library say to each other.
+ *
+ * The life of a captured write:
+ *
+ *   write.c      pwrite() -> is the descriptor's file replicated?                      identity.c
+ *   intent.c     take an intent and payload space in the own arena, copy, publish      attach.c (arena of this process)
+ *   kernel.h     the system call, from the copy
+ *   intent.c     result and `done`
+ *   durability.c only at a durability point: publish a barrier, flush, wait for the answer
+ *
+ * Rules (each one has cost somebody a database):
+ *   - nothing between entry and the real call allocates, takes a process-private lock, or calls stdio or dlsym;
+ *   - thread-local storage <= 128 bytes, stack <= 1 KiB per wrapper (exec and path wrappers of start-up excepted);
+ *   - errors of arguments come from the kernel's call; errno is touched only when a call fails;
+ *   - a file of the tree is never opened and closed by a normal descriptor: that would drop its POSIX locks;
+ *   - what is not known is captured or refused, never passed.
+ */
+#ifndef LOCKSTEP_LIBRARY_H
+#define LOCKSTEP_LIBRARY_H
+
+#include "../CCaptureABI/include/CCaptureABI.h"
+#include "kernel.h"
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <sys/types.h>
+#include <sys/uio.h>
+
+/* ------------------------------------------------------------------ attach.c */
+
+/* Set once, before main; NULL: the library is inert. */
+extern const struct lockstep_control *control;
+extern struct lockstep_ring *ring;
+static inline bool attached(void) { return __builtin_expect(control != NULL, 1); }
+
+/* The arena of this process. A forked child gets its own here, at its first captured operation. NULL: no keeper. */
+struct lockstep_arena *arena_of_process(uint32_t *number);
+/* Thread id of the caller, cached. */
+int32_t thread_id(void);
+/* The environment that every descendant must have: "LD_PRELOAD=..." and "LOCKSTEP_SOCKET=...". */
+extern char environment_preload[], environment_socket[], library_path[];
+extern _Atomic(uint32_t) process_umask;
+
+/* ------------------------------------------------------------------ line.c */
+
+/* One line "lockstep: CALL on PATH: TEXT" on stderr; at most a few per call and process. `descriptor` or `path`. */
+enum line_call { LINE_OPEN, LINE_LINK, LINE_RENAME, LINE_MKNOD, LINE_ALLOCATE, LINE_COPY, LINE_XATTR, LINE_IOCTL,
+    LINE_MAP, LINE_WRITE, LINE_AIO, LINE_EXEC, LINE_SPAWN, LINE_STDIO, LINE_IDENTITY, LINE_WAIT, LINE_ATTACH,
+    LINE_SYSCALL, LINE_CALLS };
+void line(enum line_call call, const char *name, int descriptor, const char *path, const char *text);
+/* For start-up failures: the line, then the end of the process, before main. */
+_Noreturn void line_exit(int code, const char *text, const char *detail);
+
+/* ------------------------------------------------------------------ identity.c */
+
+enum verdict { OUTSIDE = 0, TRACKED = 1 }; /* or -errno: refused */
+
+struct target {
+    struct lockstep_object object;
+    uint64_t device;
+    uint32_t mode; /* st_mode: type, and permissions as far as statx gave them */
+};
+
+/* Is the file or directory behind this descriptor (O_PATH allowed) replicated? OUTSIDE, TRACKED or -errno.
+   An excluded file is OUTSIDE. Descriptors that are not open are OUTSIDE: the call itself gives the error. */
+long identify(int descriptor, struct target *target);
+/* The same for calls that only concern regular files; others are OUTSIDE without a further look. */
+long identify_regular(int descriptor, struct target *target);
+/* Identity of a name in a directory, not followed: -errno when there is none. No verdict is made. */
+long identify_name(int parent, const char *name, uint32_t root, struct target *target);
+/* Whether `name` in the directory `parent` is on the exclusion list: 1, 0 or -errno. */
+long excluded_name(int parent, const char *name, size_t name_bytes);
+/* Mode and owner of a fresh object, into the intent. */
+struct capture;
+void outcome_of_descriptor(struct capture *capture, int descriptor, uint32_t root);
+void outcome_of_name(struct capture *capture, int parent, const char *name, uint32_t root);
+
+/* Path of a descriptor into buffer (PATH_BYTES); length or -errno. */
+#define PATH_BYTES 4352u
+long path_of_descriptor(int descriptor, char *buffer);
+/* "/proc/self/fd/N" */
+#define DESCRIPTOR_PATH_BYTES 32u
+void descriptor_path(int descriptor, char *buffer);
+
+/* ------------------------------------------------------------------ paths.c */
+
+/* Buffers of PATH_BYTES that are not on the stack. Never NULL: at the worst it is mapped afresh. NULL: no memory. */
+char *scratch_take(void);
+void scratch_return(char *buffer);
+
+/* A name in a directory: the directory held by an O_PATH descriptor, the name copied. */
+struct place {
+    int parent;
+    bool owned;             /* parent is ours to close */
+    bool whole;             /* ".", "..", "/" or "": nothing that could be created or removed */
+    bool slash;             /* a trailing slash; kept in `name` for the kernel */
+    uint16_t name_bytes;    /* without the slash */
+    long verdict;           /* OUTSIDE, TRACKED (parent in the tree) or -errno */
+    struct target directory;
+    char name[264];
+};
+/* 0 or -errno. `high`: keep low descriptor numbers free, for calls that return one. */
+long place_resolve(int directory, const char *path, bool high, struct place *place);
+void place_release(struct place *place);
+/* TRACKED when the name itself is replicated (its parent is, and it is not excluded), OUTSIDE, or -errno. */
+long place_verdict(struct place *place);
+/* An O_PATH descriptor of an existing path: descriptor or -errno. */
+long path_open(int directory, const char *path, int flags);
+
+/* ------------------------------------------------------------------ intent.c */
+
+struct capture {
+    struct lockstep_arena *arena;
+    struct lockstep_intent *intent;
+    uint8_t *payload;
+    uint64_t sequence;      /* after publication */
+    uint32_t arena_number;
+    uint32_t index;
+};
+
+/* Takes an intent and payload space, waiting (bounded) when there is none. 0 or -errno; nothing has happened then. */
+long capture_begin(struct capture *capture, enum lockstep_kind kind, size_t payload_bytes, bool in_blocks);
+void capture_name(struct capture *capture, const struct place *place);
+void capture_target_name(struct capture *capture, const struct place *place);
+/* Gives it its place in the total order. 0, or -errno: then the intent has been returned. */
+long capture_publish(struct capture *capture);
+/* The system call has returned `result`. */
+void capture_end(struct capture *capture, long result);
+/* The offset of the first byte written, before capture_end. */
+static inline void capture_actual_offset(struct capture *capture, uint64_t offset) {
+    capture->intent->actual_offset = offset;
+}
+uint64_t milliseconds_now(void);
+void doorbell_ring(void);
+
+/* ------------------------------------------------------------------ durability.c */
+
+/* Publishes the barrier of an object (NULL: of everything); then the caller flushes; then waits. */
+long barrier_publish(struct capture *capture, const struct lockstep_object *object, int descriptor);
+long barrier_wait(struct capture *capture, long flushed);
+long durable_sync(int descriptor, long number);
+
+/* ------------------------------------------------------------------ calls in the kernel's language, for syscall() */
+
+long captured_write(int descriptor, const void *bytes, size_t count);
+long captured_pwrite(int descriptor, const void *bytes, size_t count, off_t offset);
+long captured_writev(int descriptor, const struct iovec *vector, int count);
+long captured_pwritev(int descriptor, const struct iovec *vector, int count, off_t offset, int flags, long number);
+long captured_open(int directory, const char *path, int flags, mode_t mode);
+long captured_openat2(int directory, const char *path, void *how, size_t bytes);
+long captured_open_by_handle(int mount, void *handle, int flags);
+long captured_unlink(int directory, const char *path, int flags);
+long captured_rename(int directory, const char *path, int target_directory, const char *target_path, unsigned flags);
+long captured_mkdir(int directory, const char *path, mode_t mode);
+long captured_symlink(const char *target, int directory, const char *path);
+long captured_truncate(const char *path, off_t length);
+long captured_ftruncate(int descriptor, off_t length);
+long captured_fallocate(int descriptor, int mode, off_t offset, off_t length);
+long captured_chmod(int directory, const char *path, mode_t mode, int flags);
+long captured_fchmod(int descriptor, mode_t mode);
+long captured_chown(int directory, const char *path, uid_t owner, gid_t group, int flags);
+long captured_fchown(int descriptor, uid_t owner, gid_t group);
+long captured_utimens(int directory, const char *path, const void *times, int flags);
+long captured_sync(void);
+long captured_syncfs(int descriptor);
+long captured_copy_range(int from, off_t *from_offset, int to, off_t *to_offset, size_t count, unsigned flags);
+long captured_sendfile(int to, int from, off_t *offset, size_t count);
+long captured_mmap(void *address, size_t bytes, int protection, int flags, int descriptor, off_t offset);
+long captured_execve(const char *path, char *const argv[], char *const envp[]);
+long captured_execveat(int directory, const char *path, char *const argv[], char *const envp[], int flags);
+/* refused.c: 0 when the call may go on, else -errno; the line has been written. */
+long refuse_link(int directory, const char *path, int target_directory, const char *target_path, int flags);
+long refuse_mknod(int directory, const char *path, mode_t mode);
+long refuse_xattr(int descriptor, const char *path, int flags, const char *name);
+long refuse_modification(int descriptor, enum line_call call, const char *name, int error);
+extern int (*libc_posix_fallocate)(int, off_t, off_t);
+long captured_splice(long number, int from, int to, long a, long b, long c, long d);
+long refuse_ioctl(int descriptor, unsigned long request);
+
+/* ------------------------------------------------------------------ stdio.c, process.c */
+
+void stdio_attach(void);   /* vtable patch and self-test; ends the process when it fails */
+void process_attach(void);
+void refused_attach(void);
+
+/* ------------------------------------------------------------------ faults.c */
+
+#ifdef LOCKSTEP_FAULTS
+void fault_passage(const char *label);
+void fault_attach(char *const envp[]);
+#define FAULT_POINT(label) fault_passage(label)
+#else
+#define FAULT_POINT(label) ((void)0)
+#endif
+
+#endif

@@ -1,0 +1,308 @@
+/*
+ * stdio.c: what stdio writes and opens inside libc.
+ *
+ *   FILE -> vtable (read-only after relocation) -> _IO_file_write -> libc's own write, past every wrapper
+ *                                                   ^ each such slot is replaced by file_write below
+ *
+ * All buffered output of libc leaves through that one function, which is called through vtables only. The slots are
+ * data: no code is changed, and the check of the vtable pointers is not touched. A self-test shows that the patch took.
+ * What stdio opens is opened here (open.c) and handed to fdopen.
+ */
+#define _GNU_SOURCE
+#include "library.h"
+#include <dlfcn.h>
+#include <fcntl.h>
+#include <link.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#define STREAM_ERROR 0x0020     /* _IO_ERR_SEEN */
+#define STREAM_APPENDING 0x1000 /* _IO_IS_APPENDING */
+
+/* ------------------------------------------------------------------ vtable patch */
+
+static int self_test_descriptor = -1, self_test_hits;
+
+/* _IO_file_write, word for word, but for the call. */
+static ssize_t file_write(FILE *stream, const void *bytes, ssize_t count) {
+    if (__builtin_expect(stream->_fileno == self_test_descriptor, 0)) {
+        self_test_hits++;
+        return count;
+    }
+    ssize_t left = count;
+    const char *at = bytes;
+    while (left > 0) {
+        pthread_testcancel();
+        long written = captured_write(stream->_fileno, at, (size_t)left);
+        if (written < 0) {
+            errno = (int)-written;
+            stream->_flags |= STREAM_ERROR;
+            break;
+        }
+        left -= written;
+        at += written;
+    }
+    count -= left;
+    if (stream->_offset >= 0)
+        stream->_offset += count;
+    return count;
+}
+
+struct patch {
+    uintptr_t original;
+    int slots;
+};
+
+static int patch_object(struct dl_phdr_info *object, size_t bytes, void *argument) {
+    (void)bytes;
+    struct patch *patch = argument;
+    bool holds = false;
+    for (int i = 0; i < object->dlpi_phnum; i++) {
+        const ElfW(Phdr) *header = &object->dlpi_phdr[i];
+        uintptr_t start = object->dlpi_addr + header->p_vaddr;
+        holds = holds || (header->p_type == PT_LOAD && patch->original - start < header->p_memsz);
+    }
+    for (int i = 0; holds && i < object->dlpi_phnum; i++) {
+        const ElfW(Phdr) *header = &object->dlpi_phdr[i];
+        if (header->p_type != PT_GNU_RELRO)
+            continue;
+        uintptr_t start = object->dlpi_addr + header->p_vaddr, end = start + header->p_memsz;
+        uintptr_t page = start & ~4095ul, pages = ((end + 4095) & ~4095ul) - page;
+        if (kernel(SYS_mprotect, page, pages, PROT_READ | PROT_WRITE) != 0)
+            continue;
+        for (uintptr_t *word = (uintptr_t *)start; (uintptr_t)(word + 1) <= end; word++)
+            if (*word == patch->original) {
+                *word = (uintptr_t)file_write;
+                patch->slots++;
+            }
+        kernel(SYS_mprotect, page, pages, PROT_READ);
+    }
+    return 0;
+}
+
+static struct {
+    FILE *(*fopen)(const char *, const char *);
+    FILE *(*freopen)(const char *, const char *, FILE *);
+    FILE *(*tmpfile)(void);
+} libc;
+
+static void libc_find(void) {
+    libc.fopen = (FILE * (*)(const char *, const char *)) dlsym(RTLD_NEXT, "fopen");
+    libc.freopen = (FILE * (*)(const char *, const char *, FILE *)) dlsym(RTLD_NEXT, "freopen");
+    libc.tmpfile = (FILE * (*)(void)) dlsym(RTLD_NEXT, "tmpfile");
+}
+
+void stdio_attach(void) {
+    libc_find();
+    struct patch patch = {.original = (uintptr_t)dlsym(RTLD_NEXT, "_IO_file_write")};
+    if (!patch.original || !libc.fopen || !libc.freopen || !libc.tmpfile)
+        line_exit(LOCKSTEP_EXIT_UNCOVERED, "this libc lacks what the coverage of stdio needs", "");
+#ifdef LOCKSTEP_FAULTS
+    if (secure_getenv("LOCKSTEP_NO_VTABLE_PATCH"))
+        return;
+#endif
+    dl_iterate_phdr(patch_object, &patch);
+    self_test_descriptor = (int)kernel(SYS_openat, AT_FDCWD, "/dev/null", O_WRONLY | O_CLOEXEC, 0);
+    if (self_test_descriptor >= 0)
+        dprintf(self_test_descriptor, "x");
+    if (self_test_hits == 0)
+        line_exit(LOCKSTEP_EXIT_UNCOVERED, "the self-test of stdio failed", "its writes can't be seen with this libc");
+    kernel(SYS_close, self_test_descriptor);
+    self_test_descriptor = -1;
+}
+
+/* ------------------------------------------------------------------ openers */
+
+struct mode {
+    int flags; /* of open */
+    bool charset;
+};
+
+/* As libc reads a mode: r, w or a, then up to six of + x b e m c, then ",ccs=". */
+static bool mode_parse(const char *text, struct mode *mode) {
+    if ((uintptr_t)text < 4096)
+        return false;
+    switch (*text) {
+    case 'r': mode->flags = O_RDONLY; break;
+    case 'w': mode->flags = O_WRONLY | O_CREAT | O_TRUNC; break;
+    case 'a': mode->flags = O_WRONLY | O_CREAT | O_APPEND; break;
+    default: return false;
+    }
+    mode->charset = strstr(text, ",ccs=") != NULL;
+    for (int i = 1; i < 7 && text[i] && text[i] != ','; i++) {
+        if (text[i] == '+')
+            mode->flags = (mode->flags & ~O_ACCMODE) | O_RDWR;
+        else if (text[i] == 'x')
+            mode->flags |= O_EXCL;
+        else if (text[i] == 'e')
+            mode->flags |= O_CLOEXEC;
+    }
+    return true;
+}
+
+/* Whether opening `path` for writing would create or change something in the tree: TRACKED, OUTSIDE or -errno. */
+static long path_verdict(const char *path) {
+    long descriptor = path_open(AT_FDCWD, path, 0);
+    if (descriptor >= 0) {
+        struct target target;
+        long verdict = identify((int)descriptor, &target);
+        kernel(SYS_close, descriptor);
+        return verdict;
+    }
+    struct place place;
+    long answer = place_resolve(AT_FDCWD, path, false, &place);
+    if (answer < 0)
+        return answer == -EIO ? answer : OUTSIDE;
+    answer = place.whole ? OUTSIDE : place_verdict(&place);
+    char target[8];
+    /* A dangling link may lead anywhere. */
+    if (answer == OUTSIDE && !place.whole && kernel(SYS_readlinkat, place.parent, place.name, target, sizeof target) > 0)
+        answer = TRACKED;
+    place_release(&place);
+    return answer;
+}
+
+EXPORTED FILE *fopen(const char *path, const char *mode_text) {
+    struct mode mode;
+    if (!attached()) {
+        if (!libc.fopen)
+            libc_find();
+        return libc.fopen(path, mode_text);
+    }
+    if (!mode_parse(mode_text, &mode) || !(mode.flags & (O_CREAT | O_TRUNC)))
+        return libc.fopen(path, mode_text);
+    if (mode.charset) {
+        long verdict = path_verdict(path);
+        if (verdict == OUTSIDE)
+            return libc.fopen(path, mode_text);
+        line(LINE_STDIO, "fopen", -1, path, "a character set with creation or truncation in the tree: refused");
+        errno = verdict < 0 ? (int)-verdict : EOPNOTSUPP;
+        return NULL;
+    }
+    pthread_testcancel();
+    long descriptor = captured_open(AT_FDCWD, path, mode.flags, 0666);
+    if (returned(descriptor) < 0)
+        return NULL;
+    if ((mode.flags & O_APPEND) && (mode.flags & O_ACCMODE) == O_WRONLY)
+        kernel(SYS_lseek, descriptor, 0, SEEK_END);
+    FILE *stream = fdopen((int)descriptor, mode_text);
+    if (!stream)
+        kernel(SYS_close, descriptor);
+    return stream;
+}
+ALIAS(fopen64, fopen);
+
+/* Makes the file exist and be empty, as the mode says, without keeping a descriptor of it. */
+static long prepare_reopen(const char *path, int flags) {
+    long descriptor = path_open(AT_FDCWD, path, 0);
+    if (descriptor >= 0) {
+        kernel(SYS_close, descriptor);
+        if (flags & O_EXCL)
+            return -EEXIST;
+        return flags & O_TRUNC ? captured_truncate(path, 0) : 0;
+    }
+    if (descriptor != -ENOENT)
+        return descriptor;
+    descriptor = captured_open(AT_FDCWD, path, flags & ~O_TRUNC, 0666);
+    if (descriptor >= 0)
+        kernel(SYS_close, descriptor); /* just created: nobody can hold a lock on it */
+    return descriptor < 0 ? descriptor : 0;
+}
+
+EXPORTED FILE *freopen(const char *path, const char *mode_text, FILE *stream) {
+    struct mode mode;
+    if (!libc.freopen)
+        libc_find();
+    if (!attached() || !mode_parse(mode_text, &mode) || !(mode.flags & (O_CREAT | O_TRUNC)))
+        return libc.freopen(path, mode_text, stream);
+    struct target target;
+    long verdict = path ? path_verdict(path) : identify(fileno(stream), &target);
+    if (verdict == OUTSIDE)
+        return libc.freopen(path, mode_text, stream);
+    if (verdict == TRACKED && !path && (mode.flags & O_TRUNC)) {
+        line(LINE_STDIO, "freopen", fileno(stream), NULL, "truncation of the open file: refused");
+        verdict = -EOPNOTSUPP;
+    }
+    if (verdict == TRACKED && path)
+        verdict = prepare_reopen(path, mode.flags);
+    if (verdict < 0) {
+        fclose(stream);
+        errno = (int)-verdict;
+        return NULL;
+    }
+    /* It exists and is empty if it should be. "a" neither creates nor truncates now; appending is undone for "w". */
+    char reopened[8] = {'a', 0};
+    if ((mode.flags & O_ACCMODE) == O_RDWR)
+        strcat(reopened, "+");
+    if (mode.flags & O_CLOEXEC)
+        strcat(reopened, "e");
+    FILE *result = libc.freopen(path, reopened, stream);
+    if (result && !(mode.flags & O_APPEND)) {
+        result->_flags &= ~STREAM_APPENDING;
+        kernel(SYS_fcntl, fileno(result), F_SETFL, kernel(SYS_fcntl, fileno(result), F_GETFL) & ~(long)O_APPEND);
+    }
+    return result;
+}
+ALIAS(freopen64, freopen);
+
+EXPORTED FILE *tmpfile(void) {
+    if (!libc.tmpfile)
+        libc_find();
+    long verdict = attached() ? path_verdict("/tmp") : OUTSIDE;
+    if (verdict == OUTSIDE)
+        return libc.tmpfile();
+    line(LINE_STDIO, "tmpfile", -1, "/tmp", "a file without a name in the replicated tree: refused");
+    errno = verdict < 0 ? (int)-verdict : EOPNOTSUPP;
+    return NULL;
+}
+ALIAS(tmpfile64, tmpfile);
+
+/* ------------------------------------------------------------------ temporary names */
+
+/* Replaces the six X before the suffix and tries until `attempt` does not say EEXIST. */
+static long temporary(char *template, int suffix_bytes, int flags, long (*attempt)(const char *, int)) {
+    static const char letters[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789";
+    size_t bytes = strlen(template);
+    if (suffix_bytes < 0 || bytes < (size_t)suffix_bytes + 6)
+        return -EINVAL;
+    char *place = template + bytes - (size_t)suffix_bytes - 6;
+    if (memcmp(place, "XXXXXX", 6) != 0)
+        return -EINVAL;
+    for (int round = 0; round < 238328; round++) {
+        uint64_t random;
+        if (kernel(SYS_getrandom, &random, sizeof random, 0) != (long)sizeof random)
+            return -EIO;
+        for (int i = 0; i < 6; i++, random /= 62)
+            place[i] = letters[random % 62];
+        long answer = attempt(template, flags);
+        if (answer != -EEXIST)
+            return answer;
+    }
+    return -EEXIST;
+}
+
+static long attempt_file(const char *path, int flags) {
+    return captured_open(AT_FDCWD, path, (flags & ~O_ACCMODE) | O_RDWR | O_CREAT | O_EXCL, 0600);
+}
+static long attempt_directory(const char *path, int flags) {
+    (void)flags;
+    return captured_mkdir(AT_FDCWD, path, 0700);
+}
+
+EXPORTED int mkostemps(char *template, int suffix_bytes, int flags) {
+    return (int)returned(temporary(template, suffix_bytes, flags, attempt_file));
+}
+ALIAS(mkostemps64, mkostemps);
+EXPORTED int mkstemps(char *template, int suffix_bytes) { return mkostemps(template, suffix_bytes, 0); }
+ALIAS(mkstemps64, mkstemps);
+EXPORTED int mkostemp(char *template, int flags) { return mkostemps(template, 0, flags); }
+ALIAS(mkostemp64, mkostemp);
+EXPORTED int mkstemp(char *template) { return mkostemps(template, 0, 0); }
+ALIAS(mkstemp64, mkstemp);
+EXPORTED char *mkdtemp(char *template) {
+    return returned(temporary(template, 0, 0, attempt_directory)) < 0 ? NULL : template;
+}
