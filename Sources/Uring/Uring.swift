@@ -21,6 +21,12 @@ public struct Uring: ~Copyable, @unchecked Sendable {
         /// A count, a descriptor or zero; or a negated errno.
         public var result: Int32
         public var flags: UInt32
+
+        public init(token: UInt64, result: Int32, flags: UInt32) {
+            self.token = token
+            self.result = result
+            self.flags = flags
+        }
     }
 
     /// Room for `entries` operations that are prepared and not yet submitted; any number may be in flight.
