@@ -7,6 +7,7 @@
  *   revoked      a place stays reserved until the rig revokes it; the operation is published in another
  *   killed       children die between `published` and `done`, before and after the call; the rig must repair
  *   forked       two processes with an arena each write interleaved, in one file
+ *   contested    two processes create, rename and remove the same names at the same time
  *   missed       a write that is not captured, an unlink that is not captured: the rig must see both
  *   undone       an operation never done by a process that exits normally: a violation
  *   garbage      a name with '/', a published intent that is free: violations
@@ -389,6 +390,41 @@ static void forked(void) {
     barrier(fd);
 }
 
+static void contested(void) {
+    pid_t child = start();
+    for (unsigned i = 0; i < 1000; i++) {
+        unsigned index = take(LOCKSTEP_KIND_CREATE);
+        set_names(index, tree, "c", 0, NULL);
+        publish(index);
+        int fd = openat(tree, "c", O_RDWR | O_CREAT | O_EXCL, 0640);
+        if (fd >= 0) { /* by the descriptor: the name may mean another file by now */
+            struct stat status;
+            NEED(!fstat(fd, &status));
+            struct lockstep_intent *in = &arena->intents[index];
+            in->outcome = identity(fd);
+            in->outcome_mode = status.st_mode;
+            in->outcome_owner = status.st_uid;
+            in->outcome_group = status.st_gid;
+        }
+        done(index, fd);
+        if (fd >= 0) {
+            write_at(fd, &i, sizeof i, 0);
+            close(fd);
+        }
+        index = take(LOCKSTEP_KIND_RENAME);
+        set_names(index, tree, "c", tree, "d");
+        publish(index);
+        done(index, renameat(tree, "c", tree, "d"));
+        index = take(LOCKSTEP_KIND_UNLINK);
+        set_names(index, tree, "d", 0, NULL);
+        publish(index);
+        done(index, i % 3 ? -1 : unlinkat(tree, "d", 0));
+    }
+    if (!child) _exit(0);
+    int status;
+    NEED(wait(&status) == child && status == 0);
+}
+
 int main(int count, char **values) {
     NEED(count == 3);
     tree = open(values[2], O_RDONLY | O_DIRECTORY);
@@ -399,6 +435,7 @@ int main(int count, char **values) {
     else if (!strcmp(script, "revoked")) revoked();
     else if (!strcmp(script, "killed")) killed();
     else if (!strcmp(script, "forked")) forked();
+    else if (!strcmp(script, "contested")) contested();
     else if (!strcmp(script, "missed")) {
         int fd = create(tree, "data"), other = create(tree, "other");
         write_at(fd, "captured", 8, 0);

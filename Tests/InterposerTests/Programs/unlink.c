@@ -1,6 +1,9 @@
 /* unlink: write after it, the same name again, the same inode again and again, open descriptors of the old ones. */
 #include "show.h"
 static void test(void) {
+    SHOW(unlink("gone")); /* these were there before the program */
+    SHOW(remove("gone-link"));
+    SHOW(rmdir("before"));
     int old = OPEN(open("a", O_CREAT | O_RDWR, 0644));
     SHOW(write(old, "old", 3));
     SHOW(unlink("a"));

@@ -25,8 +25,9 @@ static unsigned needs(unsigned kind) {
     case LOCKSTEP_KIND_TRUNCATE: case LOCKSTEP_KIND_CHMOD: case LOCKSTEP_KIND_CHOWN: case LOCKSTEP_KIND_TIMES: return OBJECT;
     case LOCKSTEP_KIND_CREATE: case LOCKSTEP_KIND_MKDIR: case LOCKSTEP_KIND_MKNOD: return PARENT;
     case LOCKSTEP_KIND_SYMLINK: return PARENT | PAYLOAD;
-    case LOCKSTEP_KIND_UNLINK: case LOCKSTEP_KIND_RMDIR: return PARENT | OBJECT;
-    case LOCKSTEP_KIND_RENAME: return PARENT | TARGET | OBJECT;
+    /* Their object is a hint: the name may have meant nothing when the library looked. */
+    case LOCKSTEP_KIND_UNLINK: case LOCKSTEP_KIND_RMDIR: return PARENT;
+    case LOCKSTEP_KIND_RENAME: return PARENT | TARGET;
     case LOCKSTEP_KIND_LINK: return OBJECT | TARGET;
     default: return 0;
     }

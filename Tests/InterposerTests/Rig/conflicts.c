@@ -77,9 +77,27 @@ static void repair_later(const struct window *w) {
     results.repairs++;
 }
 
+/* Names that were in a conflict mean in the mirror what they may not mean in ROOT, until they are repaired at the end:
+   what later operations do with such a name is no evidence of a miss, and their names are to be repaired as well. */
+static bool is_listed(struct lockstep_object parent, const char *name) {
+    for (const struct window *r = repairs; r && *name; r = r->next)
+        if (shares_name(parent, name, r)) return true;
+    return false;
+}
+
+static bool is_tainted(const struct window *w) {
+    bool name = is_listed(w->parent, w->name), target = is_listed(w->target_parent, w->target_name);
+    if (!name && !target) return false;
+    if ((*w->name && !name) || (*w->target_name && !target)) {
+        repair_later(w);
+        results.repairs--; /* a consequence, not one more conflict */
+    }
+    return true;
+}
+
 bool conflicts_note(const struct operation *o) {
     struct window *w = window_of(o);
-    bool found = false;
+    bool found = false; /* in a conflict */
     for (struct window **link = &windows; *link;) {
         struct window *other = *link;
         if (other->done_reserved <= o->sequence) { /* it was over before this one began, and before every later one */
@@ -94,6 +112,7 @@ bool conflicts_note(const struct operation *o) {
         link = &other->next;
     }
     if (found || o->intent.result_flags & LOCKSTEP_RESULT_CONTENDED || o->intent.kind == LOCKSTEP_KIND_CHANGED) repair_later(w);
+    if (!found && o->intent.result >= 0) found = is_tainted(w);
     if (o->intent.result >= 0 && w->done_reserved > o->sequence + 1) {
         w->next = windows;
         windows = w;
@@ -106,6 +125,12 @@ void conflicts_lost(const struct operation *o) {
     if (o->intent.kind == LOCKSTEP_KIND_BARRIER) return;
     struct window *w = window_of(o);
     repair_later(w);
+    free(w);
+}
+
+void conflicts_not_carried_out(const struct operation *o) {
+    struct window *w = window_of(o);
+    if (!is_listed(w->parent, w->name)) repair_later(w);
     free(w);
 }
 

@@ -149,6 +149,8 @@ void operation_trace(const struct operation *operation);
 bool conflicts_note(const struct operation *operation);
 /* The operation may have taken place or not: read it at the end. */
 void conflicts_lost(const struct operation *operation);
+/* Its directory has no name in the mirror, because of a conflict. */
+void conflicts_not_carried_out(const struct operation *operation);
 void conflicts_repair(void);
 
 /* ------------------------------------------------------------------ compare.c */

@@ -277,7 +277,11 @@ static void apply_new(const struct operation *o, bool excused) {
     const struct lockstep_intent *i = &o->intent;
     struct node *parent = named(o, i->parent, "parent", excused);
     char path[4096], target[4096] = "";
-    if (!parent || !tree_path(parent, path)) return;
+    if (!parent) return;
+    if (!tree_path(parent, path)) {
+        conflicts_not_carried_out(o);
+        return;
+    }
     struct node *old = tree_child(parent, o->name);
     if (old) {
         if (!excused) difference("#%lu %s: %s/%s exists in the mirror: its removal was missed", o->sequence, kind_name(i->kind), path, o->name);
@@ -304,9 +308,8 @@ static void apply_removal(const struct operation *o, bool excused) {
         if (!excused) difference("#%lu %s: %s is not in the mirror: its creation was missed", o->sequence, kind_name(i->kind), o->name);
         return;
     }
-    if (n->object.inode != i->object.inode || n->object.generation != i->object.generation) {
-        if (!excused) difference("#%lu %s: %s was seen as another object than the mirror's", o->sequence, kind_name(i->kind), o->name);
-    }
+    if (i->object.inode && (n->object.inode != i->object.inode || n->object.generation != i->object.generation) && !excused)
+        difference("#%lu %s: %s was seen as another object than the mirror's", o->sequence, kind_name(i->kind), o->name);
     if (n->children && !excused) difference("#%lu RMDIR: %s is not empty in the mirror: a removal was missed", o->sequence, o->name);
     remove_subtree(n);
 }
@@ -319,7 +322,7 @@ static void apply_rename(const struct operation *o, bool excused) {
         if (!excused) difference("#%lu RENAME: %s is not in the mirror: its creation was missed", o->sequence, o->name);
         return;
     }
-    if ((n->object.inode != i->object.inode || n->object.generation != i->object.generation) && !excused)
+    if (i->object.inode && (n->object.inode != i->object.inode || n->object.generation != i->object.generation) && !excused)
         difference("#%lu RENAME: %s was seen as another object than the mirror's", o->sequence, o->name);
     struct node *old = tree_child(target, o->target_name);
     if (old == n) return; /* onto itself */
