@@ -33,7 +33,7 @@ extension Sandbox {
         if mkdir(path, 0o755) < 0 {
             switch errno {
             case EEXIST: break
-            case ENOENT, ENOTDIR: throw ControlError(.noInput, "\(path): the directory above it is missing")
+            case ENOENT where !parentExists(path), ENOTDIR: throw ControlError(.noInput, "\(path): the directory above it is missing")
             default: throw ControlError(.cannotCreate, "\(path): \(reason(errno))")
             }
         }
@@ -45,6 +45,12 @@ extension Sandbox {
         }
         guard access(resolved, W_OK | X_OK) == 0 else { throw ControlError(.cannotCreate, "\(path): \(reason(errno))") }
         return String(cString: resolved)
+    }
+
+    /// Some file systems (proc) answer ENOENT to what they don't allow.
+    private static func parentExists(_ path: String) -> Bool {
+        let parts = path.split(separator: "/").dropLast().joined(separator: "/")
+        return access(path.hasPrefix("/") ? "/\(parts)" : parts.isEmpty ? "." : parts, F_OK) == 0
     }
 
     private func makeDirectories() throws(ControlError) {

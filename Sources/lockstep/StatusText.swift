@@ -6,8 +6,10 @@ struct StatusText: CustomStringConvertible {
 
     init(_ status: Status) { self.status = status }
 
+    private var transition: String { status.ready || status.state == .stopped ? "" : " (in transition)" }
+
     var description: String {
-        var lines = ["\(status.module) node:\(status.node) role:\(status.role) state:\(status.state)\(status.ready ? "" : " (in transition)")"]
+        var lines = ["\(status.module) node:\(status.node) role:\(status.role) state:\(status.state)\(transition)"]
         guard status.state != .stopped else {
             if let error = status.lastError { lines.append("  last error: \(error)") }
             return lines.joined(separator: "\n")
