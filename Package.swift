@@ -50,7 +50,7 @@ let package = Package(
         .target(name: "Control", dependencies: ["CProcess", "Primitives"], swiftSettings: product),
         // Layer 4
         .target(name: "Node",
-            dependencies: ["CLinux", "Primitives", "Platform", "Frame", "Replication", "Uring", "Journal", "Capture",
+            dependencies: ["CCaptureABI", "CLinux", "Primitives", "Platform", "Frame", "Replication", "Uring", "Journal", "Capture",
                 "Link", "Replay", "Control"],
             swiftSettings: product),
         // Layer 5

@@ -39,13 +39,10 @@ final class Applier: Sendable {
     /// Bytes of batches that were handed over and not applied.
     var unappliedBytes: Int { waitingBytes.load(ordering: .relaxed) }
 
-    /// `replayer` belongs to the thread from here on.
-    init(replayer: sending Replayer, epoch: Epoch, applied: StreamPosition, chain: UInt64, log: Log,
-        report: @escaping @Sendable (Report) -> Void)
-    {
+    /// `work` belongs to the thread from here on.
+    init(work: ApplierWork, report: @escaping @Sendable (Report) -> Void) {
         self.report = report
-        appliedPosition = Atomic(applied.value)
-        let work = ApplierWork(replayer: replayer, epoch: epoch, position: applied, chain: chain, log: log)
+        appliedPosition = Atomic(work.position.value)
         nonisolated(unsafe) let owned = work
         startThread("applier") { self.run(owned) }
     }
@@ -133,14 +130,14 @@ final class ApplierWork {
     }
 
     func checkpoint() throws {
-        try replayer.checkpoint(position: position, epoch: epoch, chain: chain)
+        try replayer.checkpoint(Replayer.Mark(position: position, epoch: epoch, chain: chain))
         journalBytes = 0
     }
 
     /// For a takeover: what is inconsistent, or nil.
     func finish() throws -> String? {
         try replayer.finish()
-        if !replayer.consistent { return "no first copy was completed, or replay left objects without their bytes" }
+        if let inconsistency = replayer.inconsistency { return inconsistency }
         try checkpoint()
         return nil
     }

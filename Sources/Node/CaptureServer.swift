@@ -76,7 +76,7 @@ final class CaptureServer {
             let result = withUnsafeMutableBytes(of: &message) { bytes in
                 withUnsafeMutableBytes(of: &descriptors) { list in
                     lockstep_receive_message(connection, bytes.baseAddress, bytes.count,
-                        list.baseAddress!.assumingMemoryBound(to: Int32.self), &count, Int32(MSG_DONTWAIT.rawValue))
+                        list.baseAddress!.assumingMemoryBound(to: Int32.self), &count, Int32(MSG_DONTWAIT))
                 }
             }
             if result == -EAGAIN { return events }

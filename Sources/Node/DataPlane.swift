@@ -7,6 +7,7 @@ import Journal
 import Link
 import Platform
 import Primitives
+import Replication
 import Uring
 
 /// The one thread on which a write's way from the ring to the peer's journal and back lies, around one io_uring.
@@ -54,7 +55,10 @@ final class DataPlane {
     private let events: @Sendable (Supervisor.Event) -> Void
     private let state: NodeState
     private var uring: Uring
-    private let journal: Journal
+    private var journal: Journal
+    /// Journals of earlier streams whose last writes the kernel still has.
+    private var oldJournals: [Journal] = []
+    private let segments: Mailbox<SegmentPool>
     private let encoder = FrameEncoder()
     private var primary: PrimaryPlane?
     private var secondary: SecondaryPlane?
@@ -78,7 +82,8 @@ final class DataPlane {
     private var chain: UInt64 = 0
     private var cutBelow: UInt64 = 1
     private var encoded: [UInt8] = []
-    private var journalTokens: [UInt64: UInt64] = [:]
+    /// Batches whose journal write has not completed, oldest first, with the ring sequence below which they hold all.
+    private var journaling: [(position: StreamPosition, sequenceBelow: UInt64)] = []
     private var timesCarried: UInt64 = 0
     private var batchOpened: UInt64?
 
@@ -107,12 +112,13 @@ final class DataPlane {
 
     /// `futexWait: false` forces the way of kernels before 6.7.
     init(_ configuration: Configuration, log: Log, state: NodeState, orders: Mailbox<Order>, journal: Journal,
-        futexWait: Bool = true, events: @escaping @Sendable (Supervisor.Event) -> Void) throws
+        segments: Mailbox<SegmentPool>, futexWait: Bool = true, events: @escaping @Sendable (Supervisor.Event) -> Void) throws
     {
         self.configuration = configuration
         self.log = log
         self.orders = orders
         self.journal = journal
+        self.segments = segments
         self.state = state
         self.epoch = state.record.epoch
         self.events = events
@@ -134,7 +140,7 @@ final class DataPlane {
         memory.set(exclusions: configuration.exclusions)
         memory.set(waitBoundMilliseconds: configuration.waitBoundMilliseconds,
             lockBoundMilliseconds: Limits.lockBoundMilliseconds, epoch: epoch)
-        let after = max(secondary?.received.position ?? .none, journal.lastPosition)
+        let after = secondary?.received.position ?? journal.appended?.position ?? .none
         let plane = try PrimaryPlane(configuration, log: log, tree: tree, memory: memory, server: server, epoch: epoch,
             after: after)
         plane.holdsAlonePermit = holdsAlonePermit
@@ -305,7 +311,7 @@ final class DataPlane {
         let opened = batchOpened ?? now
         batchOpened = opened
         let lingered = Int64(now - opened) >= Limits.lingerNanoseconds
-        guard primary.wantsCut || (lingered && primary.mayCut) else { return }
+        guard journal.hasRoom, primary.wantsCut || (lingered && primary.mayCut) else { return }
         batchOpened = nil
         let batch = primary.takeBatch()
         var header = BatchHeader()
@@ -325,29 +331,48 @@ final class DataPlane {
     }
 
     private func appendToJournal(_ header: BatchHeader, sequenceBelow: UInt64) throws {
-        try encoded.withUnsafeBytes { bytes in
-            for request in try journal.append(bytes, header: header) {
-                journalTokens[request.token] = sequenceBelow
-                try submit(request)
-            }
-        }
+        journaling.append((header.lastPosition, sequenceBelow))
+        try encoded.withUnsafeBytes { try submit(journal.append($0)) }
     }
 
-    private func submit(_ request: Journal.WriteRequest) throws {
-        try uring.write(request.fileDescriptor, from: request.bytes, count: request.count, offset: request.offset,
-            token: Token.journal.with(request.token))
+    private func submit(_ requests: WriteRequests) throws {
+        for request in requests {
+            try uring.write(request.fileDescriptor, from: request.bytes, count: request.count, offset: request.offset,
+                token: Token.journal.with(request.token))
+        }
+        if journal.pool.needsPreparation { _ = segments.post(journal.pool) }
     }
 
     private func journaled(_ result: Int32, token: UInt64) throws {
-        let below = journalTokens.removeValue(forKey: token)
-        let isBatch = try journal.completed(token, result: result)
-        if let primary {
-            if isBatch, let below { primary.journaled(below: below) }
-            // The primary's own journal only serves a restarted daemon: what the peer has is not needed in it.
-            if let acked = peerAck?.position { try journal.recycle(below: acked) }
-        } else if isBatch, let secondary {
-            secondary.journaled()
+        if let old = oldJournals.firstIndex(where: { $0.configuration.tokens.contains(token) }) {
+            _ = try? oldJournals[old].completed(token, result: result)
+            if oldJournals[old].inFlightCount == 0 { oldJournals.remove(at: old) }
+            return
         }
+        // An error is final: durability is in doubt, the node stops.
+        guard let written = try journal.completed(token, result: result)?.position else { return }
+        if let primary {
+            while let first = journaling.first, first.position <= written {
+                journaling.removeFirst()
+                primary.journaled(below: first.sequenceBelow)
+            }
+            // The primary's own journal serves a restarted daemon only: what the peer has is not needed in it.
+            if let acked = peerAck?.position { journal.recycle(below: acked) }
+        } else {
+            secondary?.journaled(through: written)
+        }
+        if journal.pool.needsPreparation { _ = segments.post(journal.pool) }
+    }
+
+    /// A new stream begins on this primary: what its journal holds of the old one is void.
+    private func restartJournal() throws {
+        var configuration = journal.configuration
+        configuration.firstToken += UInt64(configuration.writesInFlightMax)
+        if journal.inFlightCount > 0 { oldJournals.append(journal) }
+        for entry in journaling { primary?.journaled(below: entry.sequenceBelow) }
+        journaling = []
+        try Journal.erase(directory: configuration.directory)
+        journal = try Journal(configuration, continuing: Journal.recover(directory: configuration.directory))
     }
 
     // MARK: The link
@@ -405,7 +430,8 @@ final class DataPlane {
         }
         peerHeard = Clock.monotonic
         do {
-            while let message = try connection.decoder.next() {
+            // A message that finds no room in the journal waits in the decoder, and with it the peer.
+            while journal.hasRoom, let message = try connection.decoder.next() {
                 try handle(message, connection)
                 if connection.isClosing { return }
             }
@@ -466,12 +492,13 @@ final class DataPlane {
             chain = welcome.chain
             // The peer says durably that its data is inconsistent before anything of the copy reaches it.
             connection.queue(.request(kind: Request.copy.rawValue, body: []))
-            primary.beginStream(after: max(welcome.position, primary.release.appended))
+            try restartJournal()
+            primary.beginStream(after: welcome.position)
         case .refused(let text): throw NodeError(76, "the peer refused: \(text)")
         case .batch(let bytes):
             guard let secondary, isWelcome else { throw NodeError(76, "unexpected batch") }
-            let header = try secondary.receive(bytes)
-            for request in try journal.append(bytes, header: header) { try submit(request) }
+            try secondary.receive(bytes)
+            try submit(journal.append(bytes))
         case .ack(let ack):
             guard let primary, isWelcome else { throw NodeError(76, "unexpected acknowledgement") }
             try acknowledged(ack, primary)
@@ -533,7 +560,7 @@ final class DataPlane {
                         connection.queue(.heartbeat(heartbeats))
                     }
                 }
-                let isFull = (secondary?.unappliedBytes ?? 0) > Limits.unappliedBytesMax
+                let isFull = secondary != nil && (secondary!.unappliedBytes > Limits.unappliedBytesMax || !journal.hasRoom)
                 if !isFull { try connection.startReceiving(&uring, token: Token.receive.with(UInt64(connection.number))) }
                 try connection.startSending(&uring, token: Token.send.with(UInt64(connection.number)))
             }
@@ -563,7 +590,7 @@ final class DataPlane {
             try state.update { $0.data = .upToDate }
             secondary.dataState = .upToDate
             log.info("copy complete at position \(position.value): up to date")
-        case .checkpointed(let position): try journal.recycle(below: position)
+        case .checkpointed(let position): journal.recycle(below: position)
         case .finished(let inconsistent):
             let answer = promotion
             promotion = nil
@@ -628,7 +655,7 @@ final class DataPlane {
             guard primary.memory.drained >= settles[index].reserved, primary.tracker.unsettled.isEmpty, primary.copy == nil else { continue }
             do { settles[index].repaired = try primary.passOfNames() } catch {
                 settles[index].answer(.failure(NodeError(1, "pass of names: \(error)")))
-                settles[index].position = .none
+                settles[index].position = StreamPosition.none
                 continue
             }
             primary.shipTimes()
@@ -637,7 +664,7 @@ final class DataPlane {
         }
         settles.removeAll { settle in
             guard let position = settle.position else { return false }
-            return position == .none || (peerAck.map { $0.applied >= position } ?? false)
+            return position == StreamPosition.none || (peerAck.map { $0.applied >= position } ?? false)
         }
     }
 

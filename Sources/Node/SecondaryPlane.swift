@@ -49,13 +49,13 @@ final class SecondaryPlane {
         needsAck = false
     }
 
-    /// Checks a batch against what was received before; returns what the journal gets.
-    func receive(_ bytes: UnsafeRawBufferPointer) throws -> BatchHeader {
+    /// Checks a batch against what was received before; the journal gets it next.
+    func receive(_ bytes: UnsafeRawBufferPointer) throws {
         let header = try BatchHeader(verifying: bytes)
         guard header.epoch == epoch else {
             throw NodeError(76, "batch of epoch \(header.epoch.value) in a connection of epoch \(epoch.value)")
         }
-        guard header.previousChain == received.chain, header.firstPosition > received.position, bytes.count == header.batchBytes else {
+        guard header.previousChain == received.chain, header.firstPosition == received.position.next, bytes.count == header.batchBytes else {
             throw NodeError(76, "batch \(header.firstPosition.value) to \(header.lastPosition.value) does not follow \(received.position.value)")
         }
         received = Mark(position: header.lastPosition, sequence: header.lastSequence, chain: header.chain)
@@ -68,15 +68,16 @@ final class SecondaryPlane {
             needsAck = true
         }
         #endif
-        return header
     }
 
-    /// The oldest batch is durable in the journal.
-    func journaled() {
-        let (mark, batch) = writing.removeFirst()
-        flushed = mark
-        needsAck = true
-        applier.post(batch: batch)
+    /// Batches up to `position` are durable in the journal.
+    func journaled(through position: StreamPosition) {
+        while let (mark, batch) = writing.first, mark.position <= position {
+            writing.removeFirst()
+            flushed = mark
+            needsAck = true
+            applier.post(batch: batch)
+        }
     }
 
     /// What is to be said to the primary now: one acknowledgement for everything since the last.

@@ -26,20 +26,20 @@ extension CaptureMemory {
                         if adopted == nil {
                             do { adopted = try CaptureMemory.adopt(controlDescriptor: control, ringDescriptor: ring) } catch {
                                 log.info("\(error)")
-                                close(control)
-                                close(ring)
+                                Glibc.close(control)
+                                Glibc.close(ring)
                                 server.refuse(keeper, 76, "\(error)")
                                 server.drop(keeper)
                             }
                         } else {
-                            close(control)
-                            close(ring)
+                            Glibc.close(control)
+                            Glibc.close(ring)
                         }
                     case .hello: said += 1
                     case .arena(_, _, _, let arena, let process):
                         // Announced again after the welcome.
-                        close(arena)
-                        close(process)
+                        Glibc.close(arena)
+                        Glibc.close(process)
                     case .gone: server.drop(keeper)
                     }
                 }

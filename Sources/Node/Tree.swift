@@ -25,12 +25,15 @@ final class Tree {
     let roots: [Root]
     private let configuration: Configuration
     private static let noFollow = AT_SYMLINK_NOFOLLOW
+    /// linux/fcntl.h: behind _GNU_SOURCE in glibc.
+    private static let emptyPath: Int32 = 0x1000
+    private static let pathOnly: Int32 = 0o10000000
 
     init(_ configuration: Configuration) throws {
         self.configuration = configuration
         var roots: [Root] = []
         for (index, root) in configuration.roots.enumerated() {
-            let descriptor = open(root.path, O_RDONLY | O_DIRECTORY | O_CLOEXEC)
+            let descriptor = Glibc.open(root.path, O_RDONLY | O_DIRECTORY | O_CLOEXEC)
             guard descriptor >= 0 else { throw NodeError(66, "\(root.path): \(describe(errno: errno))") }
             guard access(root.path, W_OK) == 0 else { throw NodeError(73, "\(root.path): \(describe(errno: errno))") }
             let status = try FileStatus.of(descriptor, path: root.path)
@@ -64,14 +67,14 @@ final class Tree {
     private func identify(_ descriptor: Int32, root: UInt32) -> Found? {
         var status = lockstep_status()
         var generation: UInt32 = 0
-        guard lockstep_statx(descriptor, "", AT_EMPTY_PATH, UInt32(LOCKSTEP_STATUS_ALL), &status) == 0,
+        guard lockstep_statx(descriptor, "", Tree.emptyPath, UInt32(LOCKSTEP_STATUS_ALL), &status) == 0,
             lockstep_generation(descriptor, "", &generation) == 0
         else { return nil }
         return Found(object: ObjectID(inode: status.inode, generation: generation, root: root), status: status)
     }
 
     private func openPath(root: UInt32, path: [UInt8]) -> Int32 {
-        resolve(root: root, path: path, flags: O_PATH | O_NOFOLLOW | O_CLOEXEC)
+        resolve(root: root, path: path, flags: Tree.pathOnly | O_NOFOLLOW | O_CLOEXEC)
     }
 
     private func resolve(root: UInt32, path: [UInt8], flags: Int32) -> Int32 {

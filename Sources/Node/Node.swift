@@ -1,0 +1,200 @@
+import CLinux
+import Capture
+import Control
+import Frame
+import Glibc
+import Journal
+import Platform
+import Primitives
+import Replay
+import Replication
+import Synchronization
+
+/// One node of a pair: puts the threads together and runs until it is stopped.
+///
+///     main        starts the others, waits for the end
+///     data-plane  the way of a write (`DataPlane`)
+///     applier     a secondary's files (`Applier`)
+///     supervisor  role and permits (`Supervisor`)
+///     control     the command line's requests, a thread each (`ControlServer`)
+///     segments    makes journal segments ready
+public enum Node {
+    /// Returns when the node was stopped; throws what made it stop or kept it from starting.
+    public static func run(_ configuration: Configuration) throws {
+        Limits.check()
+        signal(SIGPIPE, SIG_IGN)
+        let log = Log(node: configuration.node)
+        let lock = try lockDirectory(configuration.directory)
+        defer { close(lock) }
+
+        let state = try NodeState(try record(configuration, log), directory: configuration.directory)
+        let tree = try Tree(configuration)
+        let leading = try tree.linksLeadingOut()
+        if !leading.isEmpty {
+            throw NodeError(78, "symbolic links lead out of the replicated tree: \(leading.joined(separator: ", ")); what they point to would not be replicated")
+        }
+
+        let listener = lockstep_loopback_listen(configuration.listenPort)
+        guard listener >= 0 else {
+            throw NodeError(71, "port \(configuration.listenPort) on 127.0.0.1: \(describe(errno: -listener))")
+        }
+
+        let ended = Box<Ended>()
+        let orders = Mailbox<DataPlane.Order>(capacity: 1 << 16)
+        let segments = Mailbox<SegmentPool>(capacity: 1024)
+        startThread("segments") { prepareSegments(segments, ended) }
+        let supervisor = Supervisor(configuration, log: log, state: state, orders: orders) { ended.put(.failed($0)) }
+        supervisor.start()
+        startThread("data-plane") {
+            do {
+                try runDataPlane(configuration, log: log, state: state, listener: listener, orders: orders, segments: segments,
+                    supervisor: supervisor)
+                ended.put(.stopped)
+            } catch {
+                ended.put(.failed(error as? NodeError ?? NodeError(71, "\(error)")))
+            }
+        }
+        let starting = state.record
+        if starting.role == .primary {
+            let opened: Result<Void, NodeError>? = {
+                let box = Box<Result<Void, NodeError>>()
+                _ = orders.post(.startPrimary(starting.epoch, holdsAlonePermit: starting.alone != nil) { box.put($0) })
+                return box.take(seconds: 60)
+            }()
+            switch opened {
+            case .success: break
+            case .failure(let error): throw error
+            case nil:
+                if case .failed(let error) = ended.take(seconds: 0.1) { throw error }
+                throw NodeError(75, "the capture did not open within 60 s")
+            }
+        }
+        let control: ControlServer
+        do { control = try ControlServer(directory: configuration.directory, handler: { supervisor.answer($0) }) } catch {
+            throw NodeError(error.code.rawValue, error.message)
+        }
+        log.info("\(starting.role.rawValue) of module \(configuration.module), epoch \(starting.epoch.value)")
+        defer { control.stop() }
+        while true {
+            switch ended.take(seconds: 3600) {
+            case .stopped: return
+            case .failed(let error): throw error
+            case nil: continue
+            }
+        }
+    }
+
+    private enum Ended: Sendable {
+        case stopped
+        case failed(NodeError)
+    }
+
+    /// One daemon a directory.
+    private static func lockDirectory(_ directory: String) throws -> Int32 {
+        let path = directory + "/lock"
+        let descriptor = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0o600)
+        guard descriptor >= 0 else { throw NodeError(errno == ENOENT ? 66 : 73, "\(path): \(describe(errno: errno))") }
+        guard flock(descriptor, LOCK_EX | LOCK_NB) == 0 else {
+            throw NodeError(77, "\(directory): a daemon runs here already")
+        }
+        return descriptor
+    }
+
+    /// What this node was, and whether it may start in the role that it is told.
+    private static func record(_ configuration: Configuration, _ log: Log) throws -> NodeRecord {
+        guard var record = try NodeRecord.load(from: configuration.directory) else {
+            switch configuration.role {
+            case .primary: return NodeRecord(role: .primary, epoch: Epoch(1), data: .upToDate)
+            case .secondary: return NodeRecord(role: .secondary, data: .inconsistent)
+            }
+        }
+        switch (record.role, configuration.role) {
+        case (.primary, .primary), (.secondary, .secondary): break
+        case (.secondary, .primary):
+            throw NodeError(77, "this node is secondary, its data \(record.data.rawValue): it becomes primary by takeover only")
+        case (.primary, .secondary):
+            // Another node may have been promoted since: what this one holds is not newer than that.
+            record.role = .secondary
+            record.data = .outdated
+            record.alone = nil
+        }
+        guard configuration.role == .secondary || record.data == .upToDate else {
+            throw NodeError(77, "this node's data is \(record.data.rawValue)")
+        }
+        return record
+    }
+
+    private static func prepareSegments(_ pools: Mailbox<SegmentPool>, _ ended: Box<Ended>) {
+        while true {
+            pools.wait(milliseconds: -1)
+            for pool in pools.take() {
+                do { while pool.needsPreparation { if try !pool.prepareNext() { break } } } catch {
+                    ended.put(.failed(NodeError(71, "journal: \(error)")))
+                }
+            }
+        }
+    }
+
+    private static func runDataPlane(_ configuration: Configuration, log: Log, state: NodeState, listener: Int32,
+        orders: Mailbox<DataPlane.Order>, segments: Mailbox<SegmentPool>, supervisor: Supervisor) throws
+    {
+        let directory = configuration.directory + "/journal"
+        try DurableFile.makeDirectories(path: directory)
+        let record = state.record
+        var mode = record.role == .primary ? JournalConfiguration.Mode.buffered : .flushed
+        #if LOCKSTEP_FAULTS
+        if Faults.writesWithoutFlush { mode = .buffered }
+        #endif
+        let journalConfiguration = JournalConfiguration(directory: directory, mode: mode, module: moduleNumber(configuration.module),
+            bootID: try BootID.current())
+        if record.role == .primary {
+            // It serves a restarted daemon of the same boot; every stream begins with a copy, so nothing of it is needed.
+            try Journal.erase(directory: directory)
+        }
+        let recovery = try Journal.recover(directory: directory)
+        if let stop = recovery.stop { log.info("journal ends in \(stop.segment) at byte \(stop.byteOffset): \(stop.reason)") }
+        let secondary = record.role == .secondary
+            ? try recoverSecondary(configuration, log: log, state: state, recovery: recovery, orders: orders) : nil
+        let journal = try Journal(journalConfiguration, continuing: recovery)
+        let plane = try DataPlane(configuration, log: log, state: state, orders: orders, journal: journal, segments: segments) {
+            _ = supervisor.events.post($0)
+        }
+        if let secondary { try plane.become(secondary: secondary, listener: listener) } else { close(listener) }
+        try plane.run()
+    }
+
+    /// Brings a secondary's files to the end of its journal, and starts the applier behind it.
+    private static func recoverSecondary(_ configuration: Configuration, log: Log, state: NodeState, recovery: JournalRecovery,
+        orders: Mailbox<DataPlane.Order>) throws -> SecondaryPlane
+    {
+        let replayer = try Replayer.recover(roots: configuration.roots.map(\.path),
+            stateDirectory: configuration.directory, module: configuration.module)
+        let work = ApplierWork(replayer: replayer, epoch: replayer.mark.epoch, position: replayer.mark.position,
+            chain: replayer.mark.chain, log: log)
+        let reader = JournalReader(directory: configuration.directory + "/journal", from: replayer.mark.position.next)
+        var batches = 0
+        if let last = recovery.last, last.position > replayer.mark.position {
+            while let batch = try reader.next(through: last.position) {
+                _ = try work.apply(Array(batch.bytes))
+                batches += 1
+            }
+        }
+        try replayer.replayEnded()
+        if batches > 0 { log.info("replayed \(batches) batches of the journal, up to position \(work.position.value)") }
+        // A copy that was announced and never reached the journal made everything older void.
+        let isWhole = replayer.consistent && (state.record.copyAfter.map { work.position > $0 } ?? true)
+        let last = recovery.last
+        let mark = SecondaryPlane.Mark(position: max(work.position, last?.position ?? .none),
+            sequence: last?.sequence ?? .none, chain: last?.chain ?? work.chain)
+        try state.update { record in
+            if record.data != .outdated { record.data = isWhole ? .upToDate : .inconsistent }
+        }
+        let applier = Applier(work: work) { _ = orders.post(.applier($0)) }
+        return SecondaryPlane(mark: mark, epoch: state.record.epoch, dataState: state.record.data, applier: applier, log: log)
+    }
+
+    /// The module's name as the journal's number.
+    private static func moduleNumber(_ name: String) -> UInt64 {
+        name.utf8.reduce(0xcbf2_9ce4_8422_2325) { ($0 ^ UInt64($1)) &* 0x100_0000_01b3 }
+    }
+}
