@@ -182,14 +182,16 @@ public struct NameTable: Sendable {
     }
 
     /// Every name that a root leads to; a directory comes before what lies in it.
-    public func forEachName(_ body: (_ name: Name, _ object: ObjectID, _ kind: Kind) throws -> Void) rethrows {
+    public func forEachName<E: Error>(_ body: (_ name: Name, _ object: ObjectID, _ kind: Kind) throws(E) -> Void)
+        throws(E)
+    {
         for root in roots { try forEachName(below: root, body) }
     }
 
     /// Every name below one directory; a directory comes before what lies in it.
-    public func forEachName(
-        below directory: ObjectID, _ body: (_ name: Name, _ object: ObjectID, _ kind: Kind) throws -> Void
-    ) rethrows {
+    public func forEachName<E: Error>(
+        below directory: ObjectID, _ body: (_ name: Name, _ object: ObjectID, _ kind: Kind) throws(E) -> Void
+    ) throws(E) {
         let start = find(directory)
         var waiting: [Int32] = start < 0 ? [] : [start]
         while let node = waiting.popLast() {
@@ -204,7 +206,7 @@ public struct NameTable: Sendable {
     }
 
     /// Every known object, roots and nameless ones included, in no particular order.
-    public func forEachObject(_ body: (_ object: ObjectID, _ kind: Kind) throws -> Void) rethrows {
+    public func forEachObject<E: Error>(_ body: (_ object: ObjectID, _ kind: Kind) throws(E) -> Void) throws(E) {
         for node in nodes where !node.object.isNone { try body(node.object, node.kind) }
     }
 

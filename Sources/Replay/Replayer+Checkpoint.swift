@@ -1,0 +1,54 @@
+import Glibc
+import Platform
+import Primitives
+import Replication
+
+extension Replayer {
+    var tablePath: String { stateDirectory + "/table" }
+
+    /// Makes everything up to `mark.position`, the last position that was applied or held, durable; the journal before it
+    /// is not needed any more. Costs a syncfs of every root and the table's size in bytes.
+    public func checkpoint(_ mark: Mark) throws(ReplayError) {
+        precondition(!retired)
+        if let failure { throw .stopped(failure.description) }
+        try calling { () throws(SystemError) in
+            for tree in trees { try tree.flush() }
+        }
+        self.mark = mark
+        // Dropping bytes before the table forgets them would only make placeholders after a crash; but why not in order.
+        var outlived: [ObjectID] = []
+        while let object = limbo.nextOutlived() {
+            limbo.remove(object)
+            outlived.append(object)
+        }
+        limbo.checkpointDone()
+        try writeTable(movingAside: false)
+        for object in outlived { try purge(object) }
+    }
+
+    func writeTable(movingAside: Bool) throws(ReplayError) {
+        var written = ReplayTable()
+        written.isConsistent = consistent
+        written.isCopying = copying
+        written.isMovingAside = movingAside
+        written.mark = mark
+        written.syntheticNext = syntheticNext
+        written.roots = trees.map { tree in
+            ReplayTable.Root(object: table.roots.first { Int($0.root) == tree.number } ?? .none, inode: tree.inode,
+                generation: tree.generation)
+        }
+        written.names = table
+        written.own = own
+        written.removed = Array(removed.all)
+        written.owed = Array(owed)
+        written.pending = held.pending
+        written.queued = Array(held.queued)
+        let bytes = written.encoded()
+        try calling { () throws(SystemError) in try DurableFile.replace(path: tablePath, contents: bytes) }
+    }
+
+    func removeTable() throws(SystemError) {
+        if unlink(tablePath) < 0 && errno != ENOENT { throw SystemError.current("remove", tablePath) }
+        try DurableFile.flushDirectory(containing: tablePath)
+    }
+}
