@@ -288,6 +288,6 @@ __attribute__((constructor(101))) static void attach(int count, char **arguments
     ring = r;
     process_attach();
     refused_attach();
-    stdio_attach();
+    stdio_attach(envp);
     control = c;
 }

@@ -53,7 +53,7 @@ static long at_bound(void) {
         return 0;
     }
     line(LINE_WAIT, "durability point", -1, NULL, "no answer within the bound: EIO");
-    return -EIO;
+    return -ETIMEDOUT;
 }
 
 static long answer_wait(struct capture *capture) {
@@ -81,16 +81,19 @@ static long answer_wait(struct capture *capture) {
                 return answer;
             start = now;
         }
-        FAULT_POINT("barrier-waiting");
         struct timespec bound = {.tv_nsec = 50000000};
         kernel(SYS_futex, word, FUTEX_WAIT, seen, &bound, 0, 0);
     }
 }
 
 long barrier_wait(struct capture *capture, long flushed) {
+    FAULT_POINT("barrier-waiting");
     long answer = control->wait_mode == LOCKSTEP_WAIT_NEVER ? 0 : answer_wait(capture);
     atomic_store(&capture->intent->waiting, 0);
-    capture_end(capture, flushed);
+    /* The result is the local flush's; -ETIMEDOUT tells that nobody waits for the answer any more. */
+    capture_end(capture, flushed == 0 && answer == -ETIMEDOUT ? answer : flushed);
+    if (answer == -ETIMEDOUT)
+        answer = -EIO;
     return flushed < 0 ? flushed : answer;
 }
 

@@ -179,7 +179,7 @@ long refuse_ioctl(int descriptor, unsigned long request);
 
 /* ------------------------------------------------------------------ stdio.c, process.c */
 
-void stdio_attach(void);   /* vtable patch and self-test; ends the process when it fails */
+void stdio_attach(char *const envp[]); /* vtable patch and self-test; ends the process when it fails */
 void process_attach(void);
 void refused_attach(void);
 

@@ -98,6 +98,8 @@ static long rename_places(struct place *from, const char *path, struct place *to
         line(LINE_RENAME, "rename", from->parent, NULL, "to or from a name that is not replicated: refused");
         return -EOPNOTSUPP;
     }
+    if (flags & ~(unsigned)(RENAME_NOREPLACE | RENAME_EXCHANGE | RENAME_WHITEOUT))
+        return kernel(SYS_renameat2, from->parent, from->name, to->parent, to->name, flags); /* EINVAL */
     if (flags & ~(unsigned)RENAME_NOREPLACE) {
         line(LINE_RENAME, "renameat2", from->parent, NULL, "exchange and whiteout are not replicated: refused");
         return -EOPNOTSUPP;

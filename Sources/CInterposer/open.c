@@ -28,7 +28,7 @@ static long finish_existing(long descriptor, int flags) {
         return descriptor;
     struct target target = {.mode = 0};
     long answer = identify((int)descriptor, &target);
-    if (answer >= 0 && (flags & O_CREAT) && S_ISDIR(target.mode))
+    if (answer >= 0 && (flags & CHANGING) && S_ISDIR(target.mode))
         answer = -EISDIR;
     else if ((flags & O_TRUNC) && S_ISREG(target.mode) && (answer >= 0)) {
         if ((flags & O_ACCMODE) != O_RDONLY)

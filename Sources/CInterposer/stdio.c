@@ -96,14 +96,16 @@ static void libc_find(void) {
     libc.tmpfile = (FILE * (*)(void)) dlsym(RTLD_NEXT, "tmpfile");
 }
 
-void stdio_attach(void) {
+void stdio_attach(char *const envp[]) {
+    (void)envp;
     libc_find();
     struct patch patch = {.original = (uintptr_t)dlsym(RTLD_NEXT, "_IO_file_write")};
     if (!patch.original || !libc.fopen || !libc.freopen || !libc.tmpfile)
         line_exit(LOCKSTEP_EXIT_UNCOVERED, "this libc lacks what the coverage of stdio needs", "");
 #ifdef LOCKSTEP_FAULTS
-    if (secure_getenv("LOCKSTEP_NO_VTABLE_PATCH"))
-        return;
+    for (; *envp; envp++)
+        if (strncmp(*envp, "LOCKSTEP_NO_VTABLE_PATCH=", 25) == 0)
+            return;
 #endif
     dl_iterate_phdr(patch_object, &patch);
     self_test_descriptor = (int)kernel(SYS_openat, AT_FDCWD, "/dev/null", O_WRONLY | O_CLOEXEC, 0);
@@ -166,36 +168,6 @@ static long path_verdict(const char *path) {
     return answer;
 }
 
-EXPORTED FILE *fopen(const char *path, const char *mode_text) {
-    struct mode mode;
-    if (!attached()) {
-        if (!libc.fopen)
-            libc_find();
-        return libc.fopen(path, mode_text);
-    }
-    if (!mode_parse(mode_text, &mode) || !(mode.flags & (O_CREAT | O_TRUNC)))
-        return libc.fopen(path, mode_text);
-    if (mode.charset) {
-        long verdict = path_verdict(path);
-        if (verdict == OUTSIDE)
-            return libc.fopen(path, mode_text);
-        line(LINE_STDIO, "fopen", -1, path, "a character set with creation or truncation in the tree: refused");
-        errno = verdict < 0 ? (int)-verdict : EOPNOTSUPP;
-        return NULL;
-    }
-    pthread_testcancel();
-    long descriptor = captured_open(AT_FDCWD, path, mode.flags, 0666);
-    if (returned(descriptor) < 0)
-        return NULL;
-    if ((mode.flags & O_APPEND) && (mode.flags & O_ACCMODE) == O_WRONLY)
-        kernel(SYS_lseek, descriptor, 0, SEEK_END);
-    FILE *stream = fdopen((int)descriptor, mode_text);
-    if (!stream)
-        kernel(SYS_close, descriptor);
-    return stream;
-}
-ALIAS(fopen64, fopen);
-
 /* Makes the file exist and be empty, as the mode says, without keeping a descriptor of it. */
 static long prepare_reopen(const char *path, int flags) {
     long descriptor = path_open(AT_FDCWD, path, 0);
@@ -212,6 +184,63 @@ static long prepare_reopen(const char *path, int flags) {
         kernel(SYS_close, descriptor); /* just created: nobody can hold a lock on it */
     return descriptor < 0 ? descriptor : 0;
 }
+
+/* After prepare_reopen libc opens with "a", which neither creates nor truncates any more. */
+static void append_mode(const struct mode *mode, const char *charset, char text[64]) {
+    strcpy(text, "a");
+    if ((mode->flags & O_ACCMODE) == O_RDWR)
+        strcat(text, "+");
+    if (mode->flags & O_CLOEXEC)
+        strcat(text, "e");
+    if (charset && strlen(charset) < 32)
+        strcat(text, charset);
+}
+
+/* Takes the appending back when "w" was asked for. */
+static FILE *not_appending(FILE *stream, const struct mode *mode) {
+    if (stream && !(mode->flags & O_APPEND)) {
+        stream->_flags &= ~STREAM_APPENDING;
+        kernel(SYS_fcntl, fileno(stream), F_SETFL, kernel(SYS_fcntl, fileno(stream), F_GETFL) & ~(long)O_APPEND);
+    }
+    return stream;
+}
+
+static FILE *fopen_charset(const char *path, const char *mode_text, const struct mode *mode) {
+    long verdict = path_verdict(path);
+    if (verdict == OUTSIDE)
+        return libc.fopen(path, mode_text);
+    if (verdict == TRACKED)
+        verdict = prepare_reopen(path, mode->flags);
+    if (returned(verdict) < 0)
+        return NULL;
+    char text[64];
+    append_mode(mode, strstr(mode_text, ",ccs="), text);
+    return not_appending(libc.fopen(path, text), mode);
+}
+
+EXPORTED FILE *fopen(const char *path, const char *mode_text) {
+    struct mode mode;
+    if (!attached()) {
+        if (!libc.fopen)
+            libc_find();
+        return libc.fopen(path, mode_text);
+    }
+    if (!mode_parse(mode_text, &mode) || !(mode.flags & (O_CREAT | O_TRUNC)))
+        return libc.fopen(path, mode_text);
+    if (mode.charset)
+        return fopen_charset(path, mode_text, &mode);
+    pthread_testcancel();
+    long descriptor = captured_open(AT_FDCWD, path, mode.flags, 0666);
+    if (returned(descriptor) < 0)
+        return NULL;
+    if ((mode.flags & O_APPEND) && (mode.flags & O_ACCMODE) == O_WRONLY)
+        kernel(SYS_lseek, descriptor, 0, SEEK_END);
+    FILE *stream = fdopen((int)descriptor, mode_text);
+    if (!stream)
+        kernel(SYS_close, descriptor);
+    return stream;
+}
+ALIAS(fopen64, fopen);
 
 EXPORTED FILE *freopen(const char *path, const char *mode_text, FILE *stream) {
     struct mode mode;
@@ -234,18 +263,9 @@ EXPORTED FILE *freopen(const char *path, const char *mode_text, FILE *stream) {
         errno = (int)-verdict;
         return NULL;
     }
-    /* It exists and is empty if it should be. "a" neither creates nor truncates now; appending is undone for "w". */
-    char reopened[8] = {'a', 0};
-    if ((mode.flags & O_ACCMODE) == O_RDWR)
-        strcat(reopened, "+");
-    if (mode.flags & O_CLOEXEC)
-        strcat(reopened, "e");
-    FILE *result = libc.freopen(path, reopened, stream);
-    if (result && !(mode.flags & O_APPEND)) {
-        result->_flags &= ~STREAM_APPENDING;
-        kernel(SYS_fcntl, fileno(result), F_SETFL, kernel(SYS_fcntl, fileno(result), F_GETFL) & ~(long)O_APPEND);
-    }
-    return result;
+    char text[64];
+    append_mode(&mode, strstr(mode_text, ",ccs="), text);
+    return not_appending(libc.freopen(path, text, stream), &mode);
 }
 ALIAS(freopen64, freopen);
 

@@ -189,6 +189,8 @@ static long prepare(struct writing *w, const struct iovec *vector, int count, st
             return -EFAULT;
         total += vector[i].iov_len;
     }
+    if (!w->implicit && total > (size_t)(SSIZE_MAX - w->offset))
+        return 0; /* beyond any file: EINVAL or EFBIG */
     *source = (struct source){vector, 0, total < CALL_BYTES_MAX ? total : CALL_BYTES_MAX};
     return total > 0;
 }
