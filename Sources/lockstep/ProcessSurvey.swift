@@ -2,8 +2,8 @@ import Glibc
 
 /// All processes of one moment, and who among them belongs to a node's application.
 ///
-/// Two marks find them: being a descendant of a keeper (in one quick pass), and the node directory in the environment,
-/// which `run` sets and the preload library hands on to every child (for those whose keeper or parents are gone).
+/// Being a descendant of a keeper tells it in one quick pass. Where keeper or parents are gone, the environment does: the
+/// node directory, which `run` sets, and the keeper's socket, which the preload library gives to every child.
 struct ProcessSurvey {
     /// Environment variable by which a run's processes are known.
     static let mark = "LOCKSTEP_NODE_DIRECTORY"
@@ -38,14 +38,25 @@ struct ProcessSurvey {
         return found
     }
 
-    /// The processes that carry the mark of a node directory in their environment.
-    func marked(_ nodeDirectory: String) -> [ProcessIdentity] {
-        let wanted = Array("\(ProcessSurvey.mark)=\(nodeDirectory)".utf8)
+    /// The processes that have one of these words, NAME=VALUE, in their environment.
+    func carrying(_ words: Set<String>) -> [ProcessIdentity] {
+        let wanted = words.map { Array($0.utf8) }
         return entries.values.compactMap { entry in
-            guard entry.identity.pid != getpid(), let environment = readSmallFile("/proc/\(entry.identity.pid)/environ"),
-                environment.split(separator: 0).contains(where: { $0.elementsEqual(wanted) })
+            guard entry.identity.pid != getpid(), let environment = ProcessSurvey.environment(of: entry.identity),
+                environment.contains(where: { word in wanted.contains { word.elementsEqual($0) } })
             else { return nil }
             return entry.identity
         }
+    }
+
+    /// The words by which these processes know their keepers: whoever they start gets them too, whatever else of the
+    /// environment is cleared.
+    static func keeperWords(of processes: [ProcessIdentity]) -> Set<String> {
+        let words = processes.flatMap { environment(of: $0) ?? [] }.map { String(decoding: $0, as: UTF8.self) }
+        return Set(words.filter { $0.hasPrefix("LOCKSTEP_SOCKET=") })
+    }
+
+    private static func environment(of process: ProcessIdentity) -> [ArraySlice<UInt8>]? {
+        readSmallFile("/proc/\(process.pid)/environ")?.split(separator: 0)
     }
 }

@@ -17,18 +17,19 @@ extension Sandbox {
         // The quick pass first: whoever is beneath a keeper now. Environments, which take longer to read, come after.
         let keepers = keepers(node)
         let family = ProcessSurvey().descendants(of: keepers)
+        let words = ProcessSurvey.keeperWords(of: family)
         daemon?.signal(SIGKILL)
         if victim == .node { for keeper in keepers { keeper.signal(SIGKILL) } }
         for process in family { process.signal(SIGKILL) }
         try expectDead([daemon].compactMap { $0 })
-        try endStragglers(node, keepersToo: victim == .node)
+        try endStragglers(node, keepersToo: victim == .node, words: words)
     }
 
     /// Repeats until a look at all processes finds nobody: whoever was forked meanwhile, or had left its family.
-    private func endStragglers(_ node: String, keepersToo: Bool) throws(ControlError) {
+    private func endStragglers(_ node: String, keepersToo: Bool, words: Set<String> = []) throws(ControlError) {
         let deadline = ContinuousClock.now + .seconds(10)
         while true {
-            let living = living(node)
+            let living = living(node, words: words)
             let left = living.application + (keepersToo ? living.keepers : [])
             if left.isEmpty { return }
             for process in left { process.signal(SIGKILL) }

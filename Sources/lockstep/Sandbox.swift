@@ -96,10 +96,11 @@ struct Sandbox {
     }
 
     /// Everything of a node that lives: daemon, keepers, and the application beneath them.
-    func living(_ node: String) -> (daemon: ProcessIdentity?, keepers: [ProcessIdentity], application: [ProcessIdentity]) {
+    /// `words` are further marks in the environment of this node's application.
+    func living(_ node: String, words: Set<String> = []) -> (daemon: ProcessIdentity?, keepers: [ProcessIdentity], application: [ProcessIdentity]) {
         let keepers = keepers(node)
         let survey = ProcessSurvey()
-        let application = Set(survey.descendants(of: keepers) + survey.marked(nodeDirectory(node)))
+        let application = Set(survey.descendants(of: keepers) + survey.carrying(words.union(["\(ProcessSurvey.mark)=\(nodeDirectory(node))"])))
         return (daemon(node), keepers, application.subtracting(keepers).sorted { $0.pid < $1.pid })
     }
 }

@@ -39,6 +39,20 @@ import Testing
         _ = process.waitUntilDead(within: .seconds(10))
     }
 
+    @Test func `A process without its family is found by the words in its environment`() throws {
+        let null = open("/dev/null", O_RDWR)
+        defer { close(null) }
+        let word = "LOCKSTEP_SOCKET=test-\(UInt64.random(in: 0 ... .max))"
+        // env becomes sleep: once it has, its environment holds the word, before that its arguments only.
+        let process = try Program.start("/usr/bin/env", [word, "sleep", "1000"], standard: [null, null, null], newSession: true)
+        var found: [ProcessIdentity] = []
+        while found.isEmpty && process.isAlive { found = ProcessSurvey().carrying([word]) }
+        #expect(found == [process])
+        #expect(ProcessSurvey.keeperWords(of: [process]) == [word])
+        process.signal(SIGKILL)
+        _ = process.waitUntilDead(within: .seconds(10))
+    }
+
     @Test func `A program that does not exist is an error with its own code`() {
         #expect(throws: (any Error).self) {
             try Program.start("/nowhere/program", [], standard: [0, 1, 2], newSession: false)
