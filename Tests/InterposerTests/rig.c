@@ -242,6 +242,7 @@ int main(int count, char **values) {
     keeper_listen();
     int code = run(command);
     conflicts_repair();
+    tree_report_orphans(conflicts_in_names());
     compare_trees();
     if (results.undone && !options.kills) violation("%lu operations were never done, though nobody was killed", results.undone);
     FILE *report = options.report ? fopen(options.report, "we") : stdout;

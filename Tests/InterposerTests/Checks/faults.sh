@@ -10,6 +10,8 @@ if [ -n "$faults" ]; then
                 wanted "$name" || continue
                 prepare "$work/faults" ""
                 [ $how = kill ] && options=--kills || options=
+                # Held for 3 ms, or an answer is there before anybody has to wait.
+                [ $label = barrier-waiting ] && options="$options --hold-answers 3"
                 saved=$library library=$faults
                 under_rig "$work/faults" "$options --timeout 20" "$build/programs/writers" "$work/faults/tree" "$work/faults/outside" $how $label:$passage
                 code=$?

@@ -9,6 +9,7 @@
  */
 #define _GNU_SOURCE
 #include "rig.h"
+#include <stdarg.h>
 #include <stdlib.h>
 
 /* An operation that is done, with what it touched; kept until no later operation can have been in flight with it. */
@@ -22,6 +23,35 @@ struct window {
     struct window *next;
 };
 static struct window *windows, *repairs;
+
+struct contradiction {
+    uint64_t sequence;
+    char text[400];
+    struct contradiction *next;
+};
+static struct contradiction *contradictions;
+
+void contradiction(const struct operation *o, const char *format, ...) {
+    struct contradiction *c = malloc(sizeof *c);
+    c->sequence = o->sequence;
+    c->next = contradictions;
+    contradictions = c;
+    va_list arguments;
+    va_start(arguments, format);
+    vsnprintf(c->text, sizeof c->text, format, arguments);
+    va_end(arguments);
+}
+
+static void excuse(uint64_t sequence) {
+    for (struct contradiction **link = &contradictions; *link;) {
+        struct contradiction *c = *link;
+        if (c->sequence == sequence) {
+            *link = c->next;
+            free(c);
+        } else
+            link = &c->next;
+    }
+}
 
 static bool same(struct lockstep_object a, struct lockstep_object b) { return a.inode && a.inode == b.inode && a.generation == b.generation; }
 
@@ -107,6 +137,7 @@ bool conflicts_note(const struct operation *o) {
         }
         if (o->intent.result >= 0 && conflict(w, other)) {
             found = true;
+            excuse(other->sequence);
             repair_later(other);
         }
         link = &other->next;
@@ -134,7 +165,14 @@ void conflicts_not_carried_out(const struct operation *o) {
     free(w);
 }
 
+bool conflicts_in_names(void) {
+    for (const struct window *r = repairs; r; r = r->next)
+        if (*r->name) return true;
+    return false;
+}
+
 void conflicts_repair(void) {
+    for (struct contradiction *c = contradictions; c; c = c->next) difference("%s", c->text);
     /* Names first: bytes are found by the names that files have in the end. */
     for (int pass = 0; pass < 2; pass++) /* a directory that a later repair brings may be the parent of an earlier one */
         for (struct window *w = repairs; w; w = w->next) {

@@ -139,6 +139,8 @@ bool tree_path(const struct node *node, char *to);
 void tree_repair_name(struct node *parent, const char *name);
 void tree_repair_range(struct node *node, uint64_t lower, uint64_t upper, bool size);
 void tree_repair_metadata(struct node *node);
+/* At the end, after the repairs: `names_in_doubt`: it is not known of each name operation whether it took place. */
+void tree_report_orphans(bool names_in_doubt);
 /* Identity of a name on disk: inode and generation (name_to_handle_at); false: absent. */
 bool identity(int directory, const char *name, struct lockstep_object *object, struct stat *status);
 void operation_trace(const struct operation *operation);
@@ -149,8 +151,11 @@ void operation_trace(const struct operation *operation);
 bool conflicts_note(const struct operation *operation);
 /* The operation may have taken place or not: read it at the end. */
 void conflicts_lost(const struct operation *operation);
-/* Its directory has no name in the mirror, because of a conflict. */
+/* Its directory has no name in the mirror, or the new object could not be identified, because of a conflict. */
 void conflicts_not_carried_out(const struct operation *operation);
+/* The operation contradicts the table: a difference, unless one that comes later in the ring turns out to conflict with it. */
+void contradiction(const struct operation *operation, const char *format, ...) __attribute__((format(printf, 2, 3)));
+bool conflicts_in_names(void);
 void conflicts_repair(void);
 
 /* ------------------------------------------------------------------ compare.c */

@@ -267,15 +267,38 @@ void operation_trace(const struct operation *o) {
     fflush(options.trace);
 }
 
-static struct node *named(const struct operation *o, struct lockstep_object object, const char *what, bool excused) {
+/* Objects that operations named and the table did not know: those that a repair brought in the end are explained by it. */
+struct orphan {
+    struct lockstep_object object;
+    uint64_t sequence;
+    unsigned kind;
+    struct orphan *next;
+};
+static struct orphan *orphans;
+
+static void orphan(const struct operation *o, struct lockstep_object object) {
+    for (struct orphan *known = orphans; known; known = known->next)
+        if (known->object.inode == object.inode && known->object.generation == object.generation) return;
+    struct orphan *new = malloc(sizeof *new);
+    *new = (struct orphan){object, o->sequence, o->intent.kind, orphans};
+    orphans = new;
+}
+
+void tree_report_orphans(bool names_in_doubt) {
+    for (struct orphan *o = orphans; o; o = o->next)
+        if (!names_in_doubt && !tree_node(o->object))
+            difference("#%lu %s: inode %lu generation %u is unknown: its creation was missed", o->sequence, kind_name(o->kind), o->object.inode, o->object.generation);
+}
+
+static struct node *named(const struct operation *o, struct lockstep_object object) {
     struct node *n = tree_node(object);
-    if (!n && !excused) difference("#%lu %s: the %s, inode %lu generation %u, is unknown: its creation was missed", o->sequence, kind_name(o->intent.kind), what, object.inode, object.generation);
+    if (!n) orphan(o, object);
     return n;
 }
 
 static void apply_new(const struct operation *o, bool excused) {
     const struct lockstep_intent *i = &o->intent;
-    struct node *parent = named(o, i->parent, "parent", excused);
+    struct node *parent = named(o, i->parent);
     char path[4096], target[4096] = "";
     if (!parent) return;
     if (!tree_path(parent, path)) {
@@ -284,12 +307,16 @@ static void apply_new(const struct operation *o, bool excused) {
     }
     struct node *old = tree_child(parent, o->name);
     if (old) {
-        if (!excused) difference("#%lu %s: %s/%s exists in the mirror: its removal was missed", o->sequence, kind_name(i->kind), path, o->name);
+        if (!excused) contradiction(o, "#%lu %s: %s/%s exists in the mirror: its removal was missed", o->sequence, kind_name(i->kind), path, o->name);
         remove_subtree(old);
     }
     mode_t type = i->kind == LOCKSTEP_KIND_CREATE ? S_IFREG : i->kind == LOCKSTEP_KIND_MKDIR ? S_IFDIR : i->kind == LOCKSTEP_KIND_SYMLINK ? S_IFLNK : i->mode & S_IFMT;
+    if (!i->outcome.inode) {
+        conflicts_not_carried_out(o);
+        return;
+    }
     struct node *n = tree_node(i->outcome);
-    if (n && !excused) difference("#%lu %s: %s/%s got the identity of a known object", o->sequence, kind_name(i->kind), path, o->name);
+    if (n && !excused) contradiction(o, "#%lu %s: %s/%s got the identity of a known object", o->sequence, kind_name(i->kind), path, o->name);
     if (n && n->parent) return;
     if (n) hang(n, parent, o->name);
     else n = insert(i->outcome, type, parent, o->name);
@@ -302,33 +329,33 @@ static void apply_new(const struct operation *o, bool excused) {
 
 static void apply_removal(const struct operation *o, bool excused) {
     const struct lockstep_intent *i = &o->intent;
-    struct node *parent = named(o, i->parent, "parent", excused);
+    struct node *parent = named(o, i->parent);
     struct node *n = parent ? tree_child(parent, o->name) : NULL;
     if (!n) {
-        if (!excused) difference("#%lu %s: %s is not in the mirror: its creation was missed", o->sequence, kind_name(i->kind), o->name);
+        if (!excused) contradiction(o, "#%lu %s: %s is not in the mirror: its creation was missed", o->sequence, kind_name(i->kind), o->name);
         return;
     }
     if (i->object.inode && (n->object.inode != i->object.inode || n->object.generation != i->object.generation) && !excused)
-        difference("#%lu %s: %s was seen as another object than the mirror's", o->sequence, kind_name(i->kind), o->name);
-    if (n->children && !excused) difference("#%lu RMDIR: %s is not empty in the mirror: a removal was missed", o->sequence, o->name);
+        contradiction(o, "#%lu %s: %s was seen as another object than the mirror's", o->sequence, kind_name(i->kind), o->name);
+    if (n->children && !excused) contradiction(o, "#%lu RMDIR: %s is not empty in the mirror: a removal was missed", o->sequence, o->name);
     remove_subtree(n);
 }
 
 static void apply_rename(const struct operation *o, bool excused) {
     const struct lockstep_intent *i = &o->intent;
-    struct node *parent = named(o, i->parent, "parent", excused), *target = named(o, i->target_parent, "target parent", excused);
+    struct node *parent = named(o, i->parent), *target = named(o, i->target_parent);
     struct node *n = parent ? tree_child(parent, o->name) : NULL;
     if (!n || !target) {
-        if (!excused) difference("#%lu RENAME: %s is not in the mirror: its creation was missed", o->sequence, o->name);
+        if (!excused) contradiction(o, "#%lu RENAME: %s is not in the mirror: its creation was missed", o->sequence, o->name);
         return;
     }
     if (i->object.inode && (n->object.inode != i->object.inode || n->object.generation != i->object.generation) && !excused)
-        difference("#%lu RENAME: %s was seen as another object than the mirror's", o->sequence, o->name);
+        contradiction(o, "#%lu RENAME: %s was seen as another object than the mirror's", o->sequence, o->name);
     struct node *old = tree_child(target, o->target_name);
     if (old == n) return; /* onto itself */
     char from[4096], to[4096];
     if (!tree_path(n, from) || !tree_path(target, to)) return;
-    if (old && i->argument && !excused) difference("#%lu RENAME with flags: %s exists in the mirror", o->sequence, o->target_name);
+    if (old && i->argument && !excused) contradiction(o, "#%lu RENAME with flags: %s exists in the mirror", o->sequence, o->target_name);
     if (old) remove_subtree(old);
     child_path(target, o->target_name, to);
     if (renameat(mirror_directory, from, mirror_directory, to)) difference("#%lu RENAME: %s to %s in the mirror: %m", o->sequence, from, to);
@@ -377,7 +404,7 @@ void tree_apply(const struct operation *o, bool excused) {
         difference("#%lu %s: the rig does not replay this kind", o->sequence, kind_name(i->kind));
         return;
     }
-    n = named(o, i->object, "object", excused);
+    n = named(o, i->object);
     if (!n) return;
     n->changed = true;
     switch (i->kind) {
