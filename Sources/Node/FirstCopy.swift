@@ -52,6 +52,10 @@ final class FirstCopy {
         var record = Record(.copyBegins)
         record.argument = UInt64(order.count)
         began = plane.ship(record, about: [])
+        for root in plane.tree.roots {
+            plane.shipRoot(root)
+            timesOf.append(root.object)
+        }
     }
 
     deinit {

@@ -689,6 +689,18 @@ final class PrimaryPlane {
         return true
     }
 
+    /// A root has neither parent nor name.
+    func shipRoot(_ root: Tree.Root) {
+        guard let found = tree.look(root: root.object.root, path: []) else { return }
+        var record = Record(.present)
+        record.object = root.object
+        record.mode = found.status.mode
+        record.owner = found.status.owner
+        record.group = found.status.group
+        record.modificationTime = found.status.modified_nanoseconds
+        ship(record, about: [root.object])
+    }
+
     // MARK: Pass of names, times
 
     /// Compares all names of the roots with what the stream says, and repairs what differs: what was made, moved or

@@ -33,7 +33,7 @@ struct Daemon: ParsableCommand {
     func run() throws {
         do {
             let configuration = try Configuration(directory: existing(directory), node: node, module: module,
-                role: role(), roots: parsedRoots(), listenPort: port(listen), peerPort: port(peer), exclusions: exclusions,
+                role: parsedRole(), roots: parsedRoots(), listenPort: port(listen), peerPort: port(peer), exclusions: exclusions,
                 waitBoundMilliseconds: bound())
             try Node.run(configuration)
         } catch let error as NodeError {
@@ -45,7 +45,7 @@ struct Daemon: ParsableCommand {
         }
     }
 
-    private func role() throws -> Role {
+    private func parsedRole() throws -> Role {
         guard let role = Role(rawValue: role) else { throw NodeError(64, "role '\(role)': primary or secondary") }
         return role
     }
