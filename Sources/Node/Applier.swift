@@ -134,11 +134,10 @@ final class ApplierWork {
         journalBytes = 0
     }
 
-    /// For a takeover: what is inconsistent, or nil.
+    /// For a takeover: what is inconsistent, or nil. From here on the trees belong to the application.
     func finish() throws -> String? {
-        try replayer.finish()
         if let inconsistency = replayer.inconsistency { return inconsistency }
-        try checkpoint()
+        try replayer.finish()
         return nil
     }
 }
