@@ -1,7 +1,7 @@
 # Sourced by run: with the patch of stdio's tables switched off, the rig must see that stdio was missed.
 
 if [ -n "$faults" ]; then
-    for program in stdio stdio_processes stdio_threads; do
+    for program in stdio stdio_processes; do
         name="control $program without the vtable patch"
         wanted "$name" || continue
         prepare "$work/control" ""

@@ -38,7 +38,6 @@ static void test(void) {
     SHOW(pipe(pipes));
     SHOW(write(pipes[1], "piped", 5));
     SHOW(splice(pipes[0], NULL, fd, NULL, 5, 0));
-    POINTER(fopen("utf16", "w,ccs=UTF-16LE"));
     SHOW(syscall(SYS_io_uring_setup, 8, NULL));
     look("a"); look("b"); look("fifo");
     SHOW(link(out, other)); /* outside: as ever */

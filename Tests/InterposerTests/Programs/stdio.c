@@ -90,6 +90,12 @@ static void test(void) {
     SHOW(fwprintf(f, L" %d", 5));
     SHOW(fclose(f));
     look("wide");
+    f = FOPEN(fopen("utf16", "w,ccs=UTF-16LE")); /* the one form that libc itself must open */
+    if (f) {
+        SHOW(fputws(L"two bytes each", f));
+        SHOW(fclose(f));
+    }
+    look("utf16");
     f = FOPEN(fopen("not-closed", "w"));
     SHOW(fputs("flushed by fflush(NULL)", f));
     SHOW(fflush(NULL));

@@ -46,7 +46,7 @@ struct rig_options {
 extern struct rig_options options;
 
 struct rig_results {
-    uint64_t operations, barriers, revoked, repairs, undone, violations, differences, processes;
+    uint64_t operations, barriers, revoked, repairs, undone, stale, violations, differences, processes;
 };
 extern struct rig_results results;
 
