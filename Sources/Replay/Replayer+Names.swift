@@ -105,7 +105,10 @@ extension Replayer {
         }
         if let known = table.kind(of: record.object) {
             try requireOutside(record.object, record.parent)
-            if known != kind { try removeEverywhere(record.object) }
+            if known != kind {
+                try removeEverywhere(record.object)
+                removed.remove(record.object)  // what it had as another type is not missed
+            }
         }
         if table.lookup(record.parent, record.name) == record.object {
             // As it should be.
