@@ -19,18 +19,25 @@
 #include <time.h>
 #include <unistd.h>
 
-long barrier_publish(struct capture *capture, const struct lockstep_object *object, int descriptor) {
-    long answer = capture_begin(capture, LOCKSTEP_KIND_BARRIER, 0, false);
-    if (answer)
-        return answer;
+static long publish_begun(struct capture *capture, const struct lockstep_object *object, int descriptor) {
     if (object)
         capture->intent->object = *object;
     capture->intent->descriptor = descriptor;
     /* The flush starts after this look: it covers everything that is done by now. */
     capture->intent->local_flushed = atomic_load(&ring->reserved);
-    answer = capture_publish(capture);
+    long answer = capture_publish(capture);
     FAULT_POINT("barrier-published");
     return answer;
+}
+
+long barrier_publish(struct capture *capture, const struct lockstep_object *object, int descriptor) {
+    long answer = capture_begin(capture, LOCKSTEP_KIND_BARRIER, 0, false);
+    return answer ? answer : publish_begun(capture, object, descriptor);
+}
+
+long barrier_publish_now(struct capture *capture, const struct lockstep_object *object, int descriptor) {
+    long answer = capture_begin_now(capture, LOCKSTEP_KIND_BARRIER);
+    return answer ? answer : publish_begun(capture, object, descriptor);
 }
 
 /* The answer so far; LOCKSTEP_ANSWER_NONE: none yet. */

@@ -171,8 +171,26 @@ static bool below(const char *path, size_t bytes, const char *root) {
         && (bytes == root_bytes || path[root_bytes] == '/');
 }
 
+/* Seen through another mount than the root: outside if the file system says so; inside, the path would not tell the
+   names and exclusions that the tree knows, and it is refused. */
+static long verdict_by_mount(const char *path, size_t bytes, uint64_t mount, const char *root, uint64_t root_mount) {
+    char *file = scratch_take(), *tree = scratch_take();
+    long verdict = -EIO;
+    if (file && tree) {
+        memcpy(file, path, bytes);
+        file[bytes] = 0;
+        strcpy(tree, root);
+        long file_bytes = path_within_file_system(mount, file);
+        if (file_bytes > 0 && path_within_file_system(root_mount, tree) > 0 && !below(file, (size_t)file_bytes, tree))
+            verdict = OUTSIDE;
+    }
+    scratch_return(file);
+    scratch_return(tree);
+    return verdict;
+}
+
 /* The verdict by path. A path means something only if the root is seen at its own path here (not after chroot), on
-   the same mount as the file (not through a bind mount): else the answer is not known, and the call is refused. */
+   the same mount as the file: else the file system's own paths decide, or the call is refused. */
 static long verdict_by_path(int descriptor, uint64_t device, const struct statx *status, uint32_t *root) {
     char *path = scratch_take();
     if (!path)
@@ -188,9 +206,10 @@ static long verdict_by_path(int descriptor, uint64_t device, const struct statx 
             continue;
         struct statx seen;
         if (kernel(SYS_statx, AT_FDCWD, r->path, 0, STATX_INO | STATX_MNT_ID, &seen) != 0
-            || seen.stx_ino != r->object.inode || makedev(seen.stx_dev_major, seen.stx_dev_minor) != device
-            || seen.stx_mnt_id != status->stx_mnt_id)
+            || seen.stx_ino != r->object.inode || makedev(seen.stx_dev_major, seen.stx_dev_minor) != device)
             verdict = -EIO;
+        else if (seen.stx_mnt_id != status->stx_mnt_id)
+            verdict = verdict_by_mount(path, (size_t)bytes, status->stx_mnt_id, r->path, seen.stx_mnt_id);
         else if (below(path, (size_t)bytes, r->path)) {
             *root = i;
             verdict = !S_ISDIR(status->stx_mode) && excluded_path(path, (size_t)bytes) ? OUTSIDE : TRACKED;
@@ -220,7 +239,7 @@ static long decide(int descriptor, struct target *target, uint32_t first) {
     }
     if (verdict < 0) {
         line(LINE_IDENTITY, "change", descriptor, NULL,
-             "not known whether this is in the replicated tree (other mount, or no /proc): refused");
+             "not known whether this is in the replicated tree (another mount, root or no /proc): refused");
         return -EIO;
     }
     target->object.root = root;

@@ -103,6 +103,29 @@ static long take_waiting(struct lockstep_arena *arena, uint32_t blocks, uint32_t
     return answer;
 }
 
+static void fill(struct capture *capture, enum lockstep_kind kind, size_t payload_bytes, uint32_t first) {
+    struct lockstep_intent *intent = capture->intent = &capture->arena->intents[capture->index];
+    memset(intent, 0, sizeof *intent);
+    intent->kind = (uint16_t)kind;
+    intent->tid = thread_id();
+    intent->block = first;
+    intent->payload_bytes = (uint32_t)payload_bytes;
+    intent->descriptor = -1;
+    capture->payload =
+        first == LOCKSTEP_NO_BLOCK ? capture->arena->inlines[capture->index] : capture->arena->blocks[first];
+}
+
+long capture_begin_now(struct capture *capture, enum lockstep_kind kind) {
+    uint32_t first;
+    capture->arena = arena_of_process(&capture->arena_number);
+    if (!capture->arena)
+        return -EIO;
+    if (!take(capture->arena, 0, &capture->index, &first))
+        return -EAGAIN;
+    fill(capture, kind, 0, first);
+    return 0;
+}
+
 long capture_begin(struct capture *capture, enum lockstep_kind kind, size_t payload_bytes, bool in_blocks) {
     capture->arena = arena_of_process(&capture->arena_number);
     if (!capture->arena)
@@ -113,14 +136,7 @@ long capture_begin(struct capture *capture, enum lockstep_kind kind, size_t payl
     long answer = take_waiting(capture->arena, blocks, &capture->index, &first);
     if (answer)
         return answer;
-    struct lockstep_intent *intent = capture->intent = &capture->arena->intents[capture->index];
-    memset(intent, 0, sizeof *intent);
-    intent->kind = (uint16_t)kind;
-    intent->tid = thread_id();
-    intent->block = first;
-    intent->payload_bytes = (uint32_t)payload_bytes;
-    intent->descriptor = -1;
-    capture->payload = blocks ? capture->arena->blocks[first] : capture->arena->inlines[capture->index];
+    fill(capture, kind, payload_bytes, first);
     return 0;
 }
 

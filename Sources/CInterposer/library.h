@@ -78,6 +78,8 @@ void outcome_of_name(struct capture *capture, int parent, const char *name, uint
 /* Path of a descriptor into buffer (PATH_BYTES); length or -errno. */
 #define PATH_BYTES 4352u
 long path_of_descriptor(int descriptor, char *buffer);
+/* mounts.c: from a path as seen on a mount to the path within its file system; length or -errno. */
+long path_within_file_system(uint64_t mount_identifier, char *path);
 /* "/proc/self/fd/N" */
 #define DESCRIPTOR_PATH_BYTES 32u
 void descriptor_path(int descriptor, char *buffer);
@@ -120,6 +122,8 @@ struct capture {
 
 /* Takes an intent and payload space, waiting (bounded) when there is none. 0 or -errno; nothing has happened then. */
 long capture_begin(struct capture *capture, enum lockstep_kind kind, size_t payload_bytes, bool in_blocks);
+/* An intent without payload, if there is one at once; else -EAGAIN. */
+long capture_begin_now(struct capture *capture, enum lockstep_kind kind);
 void capture_name(struct capture *capture, const struct place *place);
 void capture_target_name(struct capture *capture, const struct place *place);
 /* Gives it its place in the total order. 0, or -errno: then the intent has been returned. */
@@ -137,6 +141,8 @@ void doorbell_ring(void);
 
 /* Publishes the barrier of an object (NULL: of everything); then the caller flushes; then waits. */
 long barrier_publish(struct capture *capture, const struct lockstep_object *object, int descriptor);
+/* The same without waiting for space (-EAGAIN): for a caller that holds a published operation which is not done. */
+long barrier_publish_now(struct capture *capture, const struct lockstep_object *object, int descriptor);
 long barrier_wait(struct capture *capture, long flushed);
 long durable_sync(int descriptor, long number);
 

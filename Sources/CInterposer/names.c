@@ -37,17 +37,15 @@ long captured_unlink(int directory, const char *path, int flags) {
     long answer = place_resolve(directory, path, false, &place);
     if (answer < 0)
         return answer;
-    long verdict = place.whole ? OUTSIDE : place_verdict(&place);
+    /* Directories are replicated whatever their name: exclusions count for files only. */
+    long verdict = place.whole ? OUTSIDE : flags & AT_REMOVEDIR ? place.verdict : place_verdict(&place);
     struct target target;
-    if (verdict == OUTSIDE && place.verdict == TRACKED && !place.whole
-        && identify_name(place.parent, place.name, place.directory.object.root, &target) == 0 && S_ISDIR(target.mode))
-        verdict = TRACKED; /* directories are replicated whatever their name */
     if (verdict < 0)
         answer = verdict;
-    else if (verdict == OUTSIDE || (place.slash && !(flags & AT_REMOVEDIR))
-             || identify_name(place.parent, place.name, place.directory.object.root, &target) < 0)
+    else if (verdict == OUTSIDE || (place.slash && !(flags & AT_REMOVEDIR)))
         answer = kernel(SYS_unlinkat, place.parent, place.whole ? path : place.name, flags);
-    else
+    /* A name that is not there is answered from this look: by the time of the call it might be there, unseen. */
+    else if ((answer = identify_name(place.parent, place.name, place.directory.object.root, &target)) == 0)
         answer = remove_tracked(&place, &target, flags);
     place_release(&place);
     return answer;
@@ -82,9 +80,11 @@ static long rename_places(struct place *from, const char *path, struct place *to
     if (!from->whole && !to->whole)
         there = identify_name(from->parent, from->name, from->directory.object.root, &target);
     bool anywhere = from->verdict == TRACKED || to->verdict == TRACKED;
-    if (!anywhere || (there < 0 && there != -EOPNOTSUPP))
+    if (!anywhere || from->whole || to->whole)
         return kernel(SYS_renameat2, from->parent, from->whole ? path : from->name, to->parent,
                       to->whole ? target_path : to->name, flags);
+    if (there < 0)
+        return there; /* by the time of the call it might be there, and be moved unseen */
     /* Inside the tree on both sides, excluded names apart: those count for files only. */
     long a = S_ISDIR(target.mode) ? from->verdict : place_verdict(from);
     long b = S_ISDIR(target.mode) ? to->verdict : place_verdict(to);
@@ -104,7 +104,7 @@ static long rename_places(struct place *from, const char *path, struct place *to
         line(LINE_RENAME, "renameat2", from->parent, NULL, "exchange and whiteout are not replicated: refused");
         return -EOPNOTSUPP;
     }
-    return there < 0 ? there : rename_tracked(from, to, &target, flags);
+    return rename_tracked(from, to, &target, flags);
 }
 
 long captured_rename(int directory, const char *path, int target_directory, const char *target_path, unsigned flags) {
@@ -179,7 +179,7 @@ long captured_symlink(const char *target, int directory, const char *path) {
     long answer = place_resolve(directory, path, false, &place);
     if (answer < 0)
         return answer;
-    /* Links are replicated whatever their name; the kernel knows the error of an empty or endless target. */
+    /* The kernel knows the error of an empty or endless target. */
     if (place.whole || place.slash || place.verdict == OUTSIDE || bytes == 0 || bytes > LOCKSTEP_LINK_TARGET_BYTES_MAX)
         answer = kernel(SYS_symlinkat, target, place.parent, place.whole ? path : place.name);
     else {

@@ -7,16 +7,13 @@
 
 #define BIT(signal) (1ull << ((signal) - 1))
 
-long offset_lock(struct offset_lock *lock, const struct lockstep_object *object) {
-    uint32_t arena;
-    if (!arena_of_process(&arena))
-        return -EIO;
+void offset_lock(struct offset_lock *lock, const struct lockstep_object *object, const struct capture *capture) {
     /* A handler that writes to the same file would wait for its own thread; faults must still be delivered. */
     uint64_t all = ~(BIT(SIGSEGV) | BIT(SIGBUS) | BIT(SIGFPE) | BIT(SIGILL));
     kernel(SYS_rt_sigprocmask, SIG_BLOCK, &all, &lock->signals_before, 8, 0, 0);
     uint64_t mixed = (object->inode ^ object->inode >> 12) * 0x9e3779b97f4a7c15ull;
     lock->word = &ring->locks[(mixed >> 40) % LOCKSTEP_LOCK_STRIPES];
-    lock->owner = (uint64_t)arena << 32 | (uint32_t)thread_id();
+    lock->owner = (uint64_t)capture->arena_number << 32 | (uint32_t)thread_id();
     lock->contended = false;
 
     uint64_t start = 0;
@@ -43,7 +40,6 @@ long offset_lock(struct offset_lock *lock, const struct lockstep_object *object)
         kernel(SYS_futex, lock->word, FUTEX_WAIT, (uint32_t)holder, &bound, 0, 0);
     }
     FAULT_POINT("locked");
-    return 0;
 }
 
 bool offset_unlock(struct offset_lock *lock) {

@@ -15,7 +15,7 @@ struct offset_lock {
     uint64_t signals_before;
     bool contended;     /* nested in a signal handler, or taken over by somebody else */
 };
-long offset_lock(struct offset_lock *lock, const struct lockstep_object *object);
+void offset_lock(struct offset_lock *lock, const struct lockstep_object *object, const struct capture *capture);
 /* Gives the lock back; true when it had been lost meanwhile. */
 bool offset_unlock(struct offset_lock *lock);
 /* After the last `done`: the signals that waited are delivered now. */

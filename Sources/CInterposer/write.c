@@ -104,33 +104,33 @@ static long write_chunk(struct writing *w, struct source *source, size_t bytes, 
     struct capture capture, barrier;
     struct offset_lock lock;
     bool locked = w->append || w->implicit, barred = false;
-    long answer;
-    if (locked && (answer = offset_lock(&lock, &w->target.object)) != 0)
+    /* Space is waited for, and the bytes are copied, before the lock is taken. */
+    long answer = capture_begin(&capture, LOCKSTEP_KIND_WRITE, bytes, (w->flags & O_DIRECT) != 0);
+    if (answer)
         return answer;
-    answer = capture_begin(&capture, LOCKSTEP_KIND_WRITE, bytes, (w->flags & O_DIRECT) != 0);
-    if (answer == 0) {
-        struct lockstep_intent *intent = capture.intent;
-        long offset = predicted_offset(w);
-        intent->object = w->target.object;
-        intent->descriptor = w->descriptor;
-        intent->offset = offset < 0 ? 0 : (uint64_t)offset;
-        intent->length = bytes;
-        intent->flags = (uint16_t)((locked ? LOCKSTEP_FLAG_PREDICTED : 0) | (w->append ? LOCKSTEP_FLAG_APPEND : 0)
-                                   | (w->durable ? LOCKSTEP_FLAG_DURABLE : 0)
-                                   | (w->first ? LOCKSTEP_FLAG_CONTINUED : 0));
-        intent->continues = w->first;
-        source_copy(source, capture.payload, bytes);
-        answer = capture_publish(&capture);
-    }
+    source_copy(source, capture.payload, bytes);
+    if (locked)
+        offset_lock(&lock, &w->target.object, &capture);
+    struct lockstep_intent *intent = capture.intent;
+    long offset = predicted_offset(w);
+    intent->object = w->target.object;
+    intent->descriptor = w->descriptor;
+    intent->offset = offset < 0 ? 0 : (uint64_t)offset;
+    intent->length = bytes;
+    intent->flags = (uint16_t)((locked ? LOCKSTEP_FLAG_PREDICTED : 0) | (w->append ? LOCKSTEP_FLAG_APPEND : 0)
+                               | (w->durable ? LOCKSTEP_FLAG_DURABLE : 0) | (w->first ? LOCKSTEP_FLAG_CONTINUED : 0));
+    intent->continues = w->first;
+    answer = capture_publish(&capture);
     if (answer == 0) {
         if (w->first == 0)
             w->first = capture.sequence;
         if (w->durable && last) {
-            answer = barrier_publish(&barrier, &w->target.object, w->descriptor);
+            /* Threads that hold an operation and wait for space would wait for each other: then after the call. */
+            answer = barrier_publish_now(&barrier, &w->target.object, w->descriptor);
             barred = answer == 0;
         }
         /* Without its barrier the write can't be made durable on both sides: it is not made at all. */
-        long result = answer ? answer : call(w, capture.payload, bytes);
+        long result = answer && answer != -EAGAIN ? answer : call(w, capture.payload, bytes);
         capture_actual_offset(&capture, actual_offset(w, result, capture.intent->offset));
         if (locked && offset_unlock(&lock))
             capture.intent->result_flags |= LOCKSTEP_RESULT_CONTENDED;
@@ -140,6 +140,11 @@ static long write_chunk(struct writing *w, struct source *source, size_t bytes, 
         offset_unlock(&lock);
     if (locked)
         offset_signals_restore(&lock);
+    if (w->durable && last && !barred && answer >= 0) {
+        long late = barrier_publish(&barrier, &w->target.object, w->descriptor);
+        barred = late == 0;
+        answer = late ? late : answer;
+    }
     if (barred) {
         long durable = barrier_wait(&barrier, answer < 0 ? answer : 0);
         if (durable < 0)
