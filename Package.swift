@@ -71,7 +71,7 @@ let package = Package(
         .testTarget(name: "LinkTests", dependencies: ["Link", "Frame", "Primitives"], swiftSettings: swiftSettings),
         .testTarget(name: "UringTests", dependencies: ["CLinux", "Uring", "Platform"], swiftSettings: swiftSettings),
         .testTarget(name: "PlatformTests", dependencies: ["CLinux", "Platform"], swiftSettings: swiftSettings),
-        .testTarget(name: "ReplayTests", dependencies: ["Replay", "Replication", "Platform", "Primitives"],
+        .testTarget(name: "ReplayTests", dependencies: ["CLinux", "Replay", "Replication", "Platform", "Primitives"],
             swiftSettings: swiftSettings),
         .testTarget(name: "ReplicationTests", dependencies: ["Replication", "Primitives"], swiftSettings: swiftSettings),
         .testTarget(name: "ControlTests", dependencies: ["Control", "CCaptureABI"], swiftSettings: swiftSettings),
