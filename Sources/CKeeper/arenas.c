@@ -66,20 +66,21 @@ static bool write_header(const struct arena *arena, const uint64_t incarnation[2
     return pwrite(arena->descriptor, &fixed, sizeof fixed, 0) == sizeof fixed;
 }
 
-static bool is_number_living(uint32_t number) {
-    for (uint32_t slot = 0; slot < ARENAS_MAX; slot++)
-        if (table[slot].living && table[slot].number == number) return true;
-    return false;
-}
-
+/* A free place of the table, given a free number of the range; places and numbers have nothing to do with each other,
+   because the range may have changed since the others were made. */
 static struct arena *find_free(void) {
-    for (uint32_t tried = 0; tried < range_count; tried++) {
-        uint32_t slot = (cursor + tried) % range_count;
-        /* The second test matters only after the range moved and overlaps the old one. */
-        if (table[slot].living || is_number_living(range_first + slot)) continue;
-        cursor = (slot + 1) % range_count;
-        table[slot].number = range_first + slot;
-        return &table[slot];
+    bool is_taken[ARENAS_MAX] = {false};
+    struct arena *place = NULL;
+    for (uint32_t slot = 0; slot < ARENAS_MAX; slot++) {
+        if (!table[slot].living) place = place == NULL ? &table[slot] : place;
+        else if (table[slot].number - range_first < range_count) is_taken[table[slot].number - range_first] = true;
+    }
+    for (uint32_t tried = 0; place != NULL && tried < range_count; tried++) {
+        uint32_t offset = (cursor + tried) % range_count;
+        if (is_taken[offset]) continue;
+        cursor = (offset + 1) % range_count;
+        place->number = range_first + offset;
+        return place;
     }
     errno = EAGAIN;
     return NULL;

@@ -153,5 +153,6 @@ void coverage_check(const char *command, const char *library, char program[PATH_
     check(program, 0, loaded);
     check_library(library);
     if (!program_takes_library(loaded, library))
-        refuse(LOCKSTEP_EXIT_UNCOVERED, "the loader does not take %s into %s: it cannot be covered", library, loaded);
+        refuse(LOCKSTEP_EXIT_UNCOVERED, "the loader does not take %s into %s, or misses a library (see ldd): it cannot be covered",
+               library, loaded);
 }

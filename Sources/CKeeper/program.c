@@ -87,8 +87,9 @@ static _Noreturn void list_in_child(const char *path, const char *library, int o
     _exit(1);
 }
 
-/* True when "library (0x" is in what comes through the pipe before the bound. */
-static bool listing_names(int input, const char *library) {
+/* True when the listing that comes through the pipe before the bound names the library, and nothing that is missing:
+   if the library itself needs it, the loader will go on without the library. */
+static bool listing_is_good(int input, const char *library) {
     char listing[LISTING_BYTES_MAX], wanted[PATH_MAX + 8];
     size_t filled = 0;
     int64_t until = milliseconds_now() + LISTING_MILLISECONDS;
@@ -102,7 +103,7 @@ static bool listing_names(int input, const char *library) {
         filled += (size_t)bytes;
     }
     listing[filled] = 0;
-    return memmem(listing, filled, wanted, strlen(wanted)) != NULL;
+    return strstr(listing, wanted) != NULL && strstr(listing, "not found") == NULL;
 }
 
 bool program_takes_library(const char *path, const char *library) {
@@ -111,7 +112,7 @@ bool program_takes_library(const char *path, const char *library) {
     pid_t child = fork();
     if (child == 0) list_in_child(path, library, listing[1]);
     close(listing[1]);
-    bool takes = child > 0 && listing_names(listing[0], library);
+    bool takes = child > 0 && listing_is_good(listing[0], library);
     close(listing[0]);
     if (child > 0) {
         kill(child, SIGKILL);
