@@ -4,7 +4,7 @@
  * CRC-32C detects every burst of up to 32 bits, but two CRCs of one polynomial with different seeds differ by a constant
  * that depends on the length only: they are no 64-bit checksum. So the chain takes its other half from fold64:
  *
- *   h = seed ^ K0 ^ count
+ *   h = fold(seed ^ K0, count ^ K2)
  *   for each 16 bytes (little-endian words a, b; the last piece filled up with zeros):   h = fold(a ^ K1, b ^ h)
  *   result = fold(h ^ K2, K3)            fold(x, y) = low half of x * y  ^  high half of x * y
  *
@@ -76,7 +76,7 @@ uint64_t lockstep_fold64(uint64_t seed, const void *bytes, size_t count)
 {
     const uint64_t k0 = 0x9e3779b97f4a7c15u, k1 = 0xbf58476d1ce4e5b9u, k2 = 0x94d049bb133111ebu, k3 = 0xd6e8feb86659fd93u;
     const uint8_t *p = bytes;
-    uint64_t h = seed ^ k0 ^ count, words[2];
+    uint64_t h = fold(seed ^ k0, count ^ k2), words[2];
     for (; count >= 16; p += 16, count -= 16) {
         memcpy(words, p, 16);
         h = fold(words[0] ^ k1, words[1] ^ h);

@@ -4,6 +4,9 @@
 #include <errno.h>
 #include <liburing.h>
 #include <stdlib.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
 
 /* Kernel 6.7; the headers of 6.1 do not know it. */
 #define OPERATION_FUTEX_WAIT 51
@@ -56,9 +59,9 @@ static int enable(struct lockstep_uring *ring)
 {
     if (ring->enabled)
         return 0;
-    int result = io_uring_enable_rings(&ring->ring);
-    if (result < 0)
-        return result;
+    /* io_uring_enable_rings is declared by liburing 2.3, and missing from the library. */
+    if (syscall(SYS_io_uring_register, ring->ring.ring_fd, IORING_REGISTER_ENABLE_RINGS, NULL, 0) < 0)
+        return -errno;
     ring->enabled = true;
     return 0;
 }

@@ -51,3 +51,16 @@ public final class FrameEncoder {
         return batch
     }
 }
+
+extension FrameEncoder {
+    /// A batch around any bytes, with header and chain right: what a hostile peer could send. For tests.
+    package static func forge(frame: [UInt8], rawBytes: Int, header: BatchHeader) -> [UInt8] {
+        var header = header
+        header.rawBytes = rawBytes
+        header.compressedBytes = frame.count
+        header.chain = frame.withUnsafeBytes { header.chain(over: $0) }
+        var batch = [UInt8](repeating: 0, count: BatchHeader.bytes)
+        batch.withUnsafeMutableBytes { header.encode(into: $0) }
+        return batch + frame
+    }
+}

@@ -107,7 +107,7 @@ public struct Uring: ~Copyable, @unchecked Sendable {
     }
 
     /// Cancels the operation with token `target`, which then completes (mostly with -ECANCELED). The cancellation has a
-    /// completion of its own: 0, -ENOENT (nothing found) or -EALREADY (it can't be stopped any more).
+    /// completion of its own: not negative, -ENOENT (nothing found) or -EALREADY (it can't be stopped any more).
     public mutating func cancel(_ target: UInt64, token: UInt64) throws(SystemError) {
         try prepare("cancel") { lockstep_uring_cancel($0, target, token) }
     }

@@ -49,7 +49,7 @@ final class Scratch {
     func `The generation of a path, an O_PATH descriptor and a descriptor are the same`(parent: String) throws {
         let scratch = Scratch(in: parent), path = scratch.path + "/file"
         let file = try FileDescriptor.open(path, O_RDWR | O_CREAT)
-        let opaque = try FileDescriptor.open(path, O_PATH)
+        let opaque = try FileDescriptor.open(path, LOCKSTEP_O_PATH)
         let generation = try FileStatus.generation(of: file.raw)
         #expect(try FileStatus.generation(of: opaque.raw) == generation)
         #expect(try FileStatus.generation(at: AT_FDCWD, path) == generation)
@@ -108,7 +108,7 @@ final class Scratch {
     @Test func `Four descriptors travel with a message, and five are refused`() throws {
         var ends: [Int32] = [0, 0]
         #expect(socketpair(AF_UNIX, Int32(SOCK_SEQPACKET.rawValue), 0, &ends) == 0)
-        let (a, b) = (FileDescriptor(owning: ends[0]), FileDescriptor(owning: ends[1]))
+        let a = FileDescriptor(owning: ends[0]), b = FileDescriptor(owning: ends[1])
         let sent: [Int32] = [0, 0, 0, 0], text = Array("hello".utf8)
         #expect(lockstep_send_message(a.raw, text, 5, sent, 4) == 5)
         #expect(lockstep_send_message(a.raw, text, 5, sent, 5) == Int64(-EINVAL))

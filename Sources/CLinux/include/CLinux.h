@@ -46,6 +46,7 @@ struct lockstep_status {
 #define LOCKSTEP_STATUS_NO_TIMES 0x70fu
 #define LOCKSTEP_STATUS_ALL      0x74fu
 #define LOCKSTEP_AT_EMPTY_PATH   0x1000
+#define LOCKSTEP_O_PATH          010000000
 #define LOCKSTEP_STATUS_INODE    0x101u /* type and inode */
 /* statx; `flags`: AT_EMPTY_PATH, AT_SYMLINK_NOFOLLOW. An empty or null path with AT_EMPTY_PATH means the descriptor. */
 int lockstep_statx(int directory, const char *path, int flags, uint32_t mask, struct lockstep_status *status);
