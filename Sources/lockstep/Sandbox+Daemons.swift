@@ -90,7 +90,15 @@ extension Sandbox {
 
     /// A verb that must succeed; a refusal by the daemon becomes this command's.
     func demand(_ verb: String, of node: String, timeout: Duration) throws(ControlError) -> ControlReply {
-        let reply = try client(node).call(verb, timeout: timeout)
+        let before = daemon(node)
+        let reply: ControlReply
+        do throws(ControlError) { reply = try client(node).call(verb, timeout: timeout) } catch {
+            // A daemon that died of the verb said why in its log.
+            guard error.code == .unavailable, before != nil, daemon(node) == nil,
+                let last = lastLine(of: "\(nodeDirectory(node))/lockstepd.log")
+            else { throw error }
+            throw ControlError(error.code, "\(error.message); its last words: \(last)")
+        }
         if reply.ok { return reply }
         throw ControlError(reply.code == .success ? .protocolError : reply.code,
             "\(verb), node \(node): \(reply.error ?? "refused without a reason")")
