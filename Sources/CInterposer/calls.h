@@ -106,7 +106,7 @@ CALL(mmap)
 CALL(mmap64)
 CALL(__mmap)
 
-/* stdio.c: opened here; all stdio output by the vtable patch */
+/* stdio.c, temporary.c: opened here; all stdio output by the vtable patch */
 CALL(fopen)
 CALL(fopen64)
 CALL(freopen)
@@ -123,7 +123,7 @@ CALL(mkostemps)
 CALL(mkostemps64)
 CALL(mkdtemp)
 
-/* process.c: static and privileged programs refused; environment completed */
+/* exec.c, spawn.c: static and privileged programs refused; environment completed */
 CALL(execve)
 CALL(execv)
 CALL(execvp)

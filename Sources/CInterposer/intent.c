@@ -156,7 +156,7 @@ void capture_target_name(struct capture *capture, const struct place *place) {
 
 /* ------------------------------------------------------------------ order */
 
-static void give_back(struct capture *capture) {
+void capture_drop(struct capture *capture) {
     struct lockstep_intent *intent = capture->intent;
     uint32_t blocks = intent->block == LOCKSTEP_NO_BLOCK
         ? 0 : (intent->payload_bytes + LOCKSTEP_BLOCK_BYTES - 1) / LOCKSTEP_BLOCK_BYTES;
@@ -202,7 +202,7 @@ long capture_publish(struct capture *capture) {
     for (;;) {
         uint64_t n = reserve_waiting();
         if (n == 0) {
-            give_back(capture);
+            capture_drop(capture);
             line(LINE_WAIT, "capture", -1, NULL, "the order ring took nothing within the bound, or is closed: EIO");
             return -EIO;
         }

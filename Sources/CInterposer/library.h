@@ -66,6 +66,9 @@ struct target {
 long identify(int descriptor, struct target *target);
 /* The same for calls that only concern regular files; others are OUTSIDE without a further look. */
 long identify_regular(int descriptor, struct target *target);
+/* generation.c: 0 or -errno. */
+long generation_of_handle(int directory, const char *name, int flags, uint32_t *generation);
+long generation_of_descriptor(int descriptor, uint32_t mode, uint32_t *generation);
 /* Identity of a name in a directory, not followed: -errno when there is none. No verdict is made. */
 long identify_name(int parent, const char *name, uint32_t root, struct target *target);
 /* Whether `name` in the directory `parent` is on the exclusion list: 1, 0 or -errno. */
@@ -134,6 +137,10 @@ void capture_end(struct capture *capture, long result);
 static inline void capture_actual_offset(struct capture *capture, uint64_t offset) {
     capture->intent->actual_offset = offset;
 }
+/* Not published after all: intent and space go back. */
+void capture_drop(struct capture *capture);
+/* Offsets beyond it would not fit a record together with their bytes: EFBIG in the tree, on every file system. */
+#define OFFSET_MAX (INT64_MAX - (1 << 30))
 uint64_t milliseconds_now(void);
 void doorbell_ring(void);
 

@@ -78,6 +78,8 @@ long captured_fallocate(int descriptor, int mode, off_t offset, off_t length) {
     long answer = identify_regular(descriptor, &target);
     if (answer == OUTSIDE || offset < 0 || length <= 0)
         return answer < 0 ? answer : kernel(SYS_fallocate, descriptor, mode, offset, length);
+    if (answer == TRACKED && (offset > OFFSET_MAX || length > OFFSET_MAX - offset))
+        return -EFBIG;
     if (answer == TRACKED && (mode & ~FALLOC_FL_KEEP_SIZE)) {
         line(LINE_ALLOCATE, "fallocate", descriptor, NULL, "this mode is not replicated: refused");
         return -EOPNOTSUPP;

@@ -113,6 +113,12 @@ static long write_chunk(struct writing *w, struct source *source, size_t bytes, 
         offset_lock(&lock, &w->target.object, &capture);
     struct lockstep_intent *intent = capture.intent;
     long offset = predicted_offset(w);
+    if (offset > OFFSET_MAX) {
+        offset_unlock(&lock);
+        capture_drop(&capture);
+        offset_signals_restore(&lock);
+        return -EFBIG;
+    }
     intent->object = w->target.object;
     intent->descriptor = w->descriptor;
     intent->offset = offset < 0 ? 0 : (uint64_t)offset;
@@ -195,7 +201,9 @@ static long prepare(struct writing *w, const struct iovec *vector, int count, st
         total += vector[i].iov_len;
     }
     if (!w->implicit && total > (size_t)(SSIZE_MAX - w->offset))
-        return 0; /* beyond any file: EINVAL or EFBIG */
+        return 0; /* EINVAL or EFBIG */
+    if (w->offset > OFFSET_MAX)
+        return -EFBIG;
     *source = (struct source){vector, 0, total < CALL_BYTES_MAX ? total : CALL_BYTES_MAX};
     return total > 0;
 }
