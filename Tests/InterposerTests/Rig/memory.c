@@ -1,5 +1,5 @@
 /*
- * memory.c: control object, order ring and arenas as the daemon sees them, and the keeper's socket.
+ * memory.c: control object, order ring and arenas as the daemon sees them.
  *
  * The ring is drained strictly in order; a place that stays reserved longer than the bound is revoked; every word is
  * given back at once with the next lap, because the operation has been copied out. Intents and blocks go back when the
@@ -9,27 +9,18 @@
 #include "rig.h"
 #include <errno.h>
 #include <fcntl.h>
-#include <poll.h>
 #include <stdlib.h>
 #include <sys/mman.h>
 #include <sys/random.h>
-#include <sys/socket.h>
-#include <sys/un.h>
-#include <time.h>
 
-#define CONNECTIONS_MAX 64
-
-static struct lockstep_control *control;
-static struct lockstep_ring *ring;
-static int control_descriptor, control_read_only, ring_descriptor, listener;
-static char socket_name[64];
-static int connections[CONNECTIONS_MAX];
-static unsigned connection_count;
-static uint32_t arena_next = 1;
-static uint64_t drained = 1, reserved_since;
+struct lockstep_control *control;
+struct lockstep_ring *ring;
+int control_read_only, ring_descriptor;
 struct arena *arenas;
+static int control_descriptor;
+static uint64_t drained = 1, reserved_since;
 
-static int sealed(const char *name, size_t bytes, void **memory) {
+int memory_allocate(const char *name, size_t bytes, void **memory) {
     int fd = memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING);
     if (fd < 0 || ftruncate(fd, (off_t)bytes) || posix_fallocate(fd, 0, (off_t)bytes))
         fatal("%s of %zu bytes: %m", name, bytes);
@@ -38,7 +29,7 @@ static int sealed(const char *name, size_t bytes, void **memory) {
     return fd;
 }
 
-static void seal(int fd) {
+void memory_seal(int fd) {
     if (fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL)) fatal("sealing: %m");
 }
 
@@ -46,10 +37,10 @@ void memory_create(struct lockstep_object root_object, uint64_t device) {
     uint64_t incarnation[2];
     if (getrandom(incarnation, sizeof incarnation, 0) != sizeof incarnation) fatal("getrandom: %m");
     void *memory;
-    control_descriptor = sealed("lockstep-control", lockstep_control_bytes(options.slots), &memory);
+    control_descriptor = memory_allocate("lockstep-control", lockstep_control_bytes(options.slots), &memory);
     control = memory;
     lockstep_control_initialize(control, options.slots, incarnation[0], incarnation[1]);
-    ring_descriptor = sealed("lockstep-ring", lockstep_ring_bytes(options.slots), &memory);
+    ring_descriptor = memory_allocate("lockstep-ring", lockstep_ring_bytes(options.slots), &memory);
     ring = memory;
     lockstep_ring_initialize(ring, options.slots, incarnation[0], incarnation[1]);
     /* Number 0 does not exist: place 0 is first used by number `slots`, in lap 1. */
@@ -67,8 +58,8 @@ void memory_create(struct lockstep_object root_object, uint64_t device) {
     for (uint32_t i = 0; i < options.exclusion_count; i++) lockstep_control_set_exclusion(control, i, options.exclusions[i]);
     lockstep_control_set_switch(control, LOCKSTEP_SWITCH_ALL_HOT, 1);
     if (options.close_ring) lockstep_control_set_switch(control, LOCKSTEP_SWITCH_CLOSED, 1);
-    seal(control_descriptor);
-    seal(ring_descriptor);
+    memory_seal(control_descriptor);
+    memory_seal(ring_descriptor);
     char path[64];
     snprintf(path, sizeof path, "/proc/self/fd/%d", control_descriptor);
     control_read_only = open(path, O_RDONLY | O_CLOEXEC);
@@ -202,6 +193,7 @@ void memory_answer(struct operation *o) {
 }
 
 void memory_set_released(uint64_t below) { lockstep_control_set_released(control, below); }
+uint64_t memory_drained(void) { return drained; }
 bool memory_empty(void) { return drained == atomic_load(&ring->reserved); }
 
 void memory_doze(void) {
@@ -214,124 +206,4 @@ void memory_doze(void) {
         syscall(SYS_futex, lockstep_ring_doorbell_address(ring), FUTEX_WAIT, doorbell, &bound, NULL, 0);
     }
     lockstep_control_set_data_plane(control, LOCKSTEP_DATA_PLANE_AWAKE);
-}
-
-/* ------------------------------------------------------------------ the keeper's side */
-
-void keeper_listen(void) {
-    uint64_t random[3];
-    if (getrandom(random, sizeof random, 0) != sizeof random) fatal("getrandom: %m");
-    int bytes = snprintf(socket_name, sizeof socket_name, "lockstep-rig-%016lx%016lx", random[0], random[1]);
-    listener = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-    struct sockaddr_un address = {.sun_family = AF_UNIX};
-    memcpy(address.sun_path + 1, socket_name, (size_t)bytes);
-    if (bind(listener, (struct sockaddr *)&address, (socklen_t)(offsetof(struct sockaddr_un, sun_path) + 1 + (size_t)bytes)) || listen(listener, 64))
-        fatal("listening: %m");
-}
-
-const char *keeper_socket_name(void) { return socket_name; }
-
-static uint64_t start_time(int pid) {
-    char path[64], text[1024];
-    snprintf(path, sizeof path, "/proc/%d/stat", pid);
-    FILE *file = fopen(path, "re");
-    if (!file) return 0;
-    size_t bytes = fread(text, 1, sizeof text - 1, file);
-    fclose(file);
-    text[bytes] = 0;
-    char *field = strrchr(text, ')'); /* field 2 may hold blanks */
-    for (int i = 2; field && i < 22; i++) field = strchr(field + 1, ' ');
-    return field ? strtoull(field, NULL, 10) : 0;
-}
-
-static void attach(int connection, const struct lockstep_message *asked) {
-    struct ucred peer;
-    socklen_t bytes = sizeof peer;
-    if (getsockopt(connection, SOL_SOCKET, SO_PEERCRED, &peer, &bytes)) fatal("SO_PEERCRED: %m");
-    if (asked->type != LOCKSTEP_MESSAGE_ATTACH) violation("process %d: message %u instead of ATTACH", peer.pid, asked->type);
-    if (asked->abi_version != LOCKSTEP_ABI_VERSION) violation("process %d: ABI version %u", peer.pid, asked->abi_version);
-    /* The same process again: it became another program. */
-    for (struct arena *a = arenas; a; a = a->next)
-        if (a->pid == peer.pid && !a->gone) {
-            a->gone = true;
-            a->gone_reserved = atomic_load(&ring->reserved);
-        }
-    struct arena *a = calloc(1, sizeof *a);
-    a->number = arena_next++ & 0xfffff;
-    a->pid = peer.pid;
-    a->pidfd = (int)syscall(SYS_pidfd_open, peer.pid, 0);
-    if (a->pidfd < 0) fatal("pidfd_open: %m");
-    void *memory;
-    int fd = sealed("lockstep-arena", sizeof(struct lockstep_arena), &memory);
-    a->memory = memory;
-    a->memory->magic = LOCKSTEP_MAGIC_ARENA;
-    a->memory->abi_version = LOCKSTEP_ABI_VERSION;
-    a->memory->arena = a->number;
-    a->memory->incarnation[0] = control->incarnation[0];
-    a->memory->incarnation[1] = control->incarnation[1];
-    a->memory->pid = peer.pid;
-    a->memory->start_time = start_time(peer.pid);
-    atomic_store(&a->memory->intents_free, ~(uint64_t)0);
-    atomic_store(&a->memory->blocks_free, ~(uint64_t)0);
-    seal(fd);
-    a->next = arenas;
-    arenas = a;
-    results.processes++;
-    struct lockstep_message reply = {.type = LOCKSTEP_MESSAGE_ATTACHED, .abi_version = (uint32_t)options.abi_version,
-                                     .arena = a->number, .pid = peer.pid, .start_time = a->memory->start_time};
-    struct iovec part = {&reply, sizeof reply};
-    union { char bytes[CMSG_SPACE(3 * sizeof(int))]; struct cmsghdr align; } control_part;
-    memset(&control_part, 0, sizeof control_part);
-    struct msghdr message = {.msg_iov = &part, .msg_iovlen = 1, .msg_control = control_part.bytes, .msg_controllen = sizeof control_part.bytes};
-    struct cmsghdr *header = CMSG_FIRSTHDR(&message);
-    header->cmsg_level = SOL_SOCKET;
-    header->cmsg_type = SCM_RIGHTS;
-    header->cmsg_len = CMSG_LEN(3 * sizeof(int));
-    memcpy(CMSG_DATA(header), (int[]){control_read_only, ring_descriptor, fd}, 3 * sizeof(int));
-    if (sendmsg(connection, &message, MSG_NOSIGNAL) != sizeof reply && errno != EPIPE && errno != ECONNRESET) fatal("ATTACHED: %m");
-    close(fd);
-}
-
-static void connection_read(unsigned at) {
-    struct lockstep_message asked;
-    ssize_t bytes = recv(connections[at], &asked, sizeof asked, MSG_DONTWAIT);
-    if (bytes < 0 && (errno == EAGAIN || errno == EINTR)) return;
-    if (bytes == sizeof asked)
-        attach(connections[at], &asked);
-    else {
-        if (bytes > 0) violation("a message of %zd bytes on the keeper's socket", bytes);
-        close(connections[at]);
-        connections[at] = connections[--connection_count];
-    }
-}
-
-void keeper_poll(void) {
-    int fd;
-    while (connection_count < CONNECTIONS_MAX && (fd = accept4(listener, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK)) >= 0)
-        connections[connection_count++] = fd;
-    for (unsigned i = connection_count; i-- > 0;) connection_read(i);
-    for (struct arena *a = arenas; a; a = a->next) {
-        if (a->gone) continue;
-        struct pollfd look = {.fd = a->pidfd, .events = POLLIN};
-        if (poll(&look, 1, 0) > 0) {
-            a->gone = true;
-            a->gone_reserved = atomic_load(&ring->reserved);
-            lockstep_ring_unlock_arena(ring, a->number);
-        }
-    }
-}
-
-void arena_retire_unused(void) {
-    for (struct arena **link = &arenas; *link;) {
-        struct arena *a = *link;
-        if (!a->gone || a->tracked || drained < a->gone_reserved) {
-            link = &a->next;
-            continue;
-        }
-        if (a->durable.sequence && !options.kills) violation("#%lu: a durable write of process %d was never followed by its barrier", a->durable.sequence, a->pid);
-        *link = a->next;
-        close(a->pidfd);
-        munmap(a->memory, sizeof *a->memory);
-        free(a);
-    }
 }

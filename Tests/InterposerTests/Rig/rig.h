@@ -87,6 +87,12 @@ struct operation {
     struct operation *next;
 };
 
+extern struct lockstep_control *control;
+extern struct lockstep_ring *ring;
+extern int control_read_only, ring_descriptor;
+
+int memory_allocate(const char *name, size_t bytes, void **memory);
+void memory_seal(int fd);
 void memory_create(struct lockstep_object root_object, uint64_t device);
 /* Takes the next place of the ring; NULL: nothing to take now. Revoked places are skipped. */
 struct operation *memory_drain(bool at_end);
@@ -97,8 +103,12 @@ void memory_set_released(uint64_t below);
 /* Waits for the doorbell or 500 µs. */
 void memory_doze(void);
 bool memory_empty(void);
-/* Reads connections and pidfds. */
+uint64_t memory_drained(void);
+
+/* ------------------------------------------------------------------ keeper.c: processes come and go */
+
 void keeper_listen(void);
+/* Looks at connections and pidfds. */
 void keeper_poll(void);
 const char *keeper_socket_name(void);
 void arena_retire_unused(void);
@@ -111,7 +121,7 @@ bool check_intent(const struct lockstep_intent *intent, const uint8_t *inlines, 
 void check_result(const struct operation *operation, uint64_t reserved);
 const char *kind_name(unsigned kind);
 
-/* ------------------------------------------------------------------ tree.c: names by (parent, name), and the mirror */
+/* ------------------------------------------------------------------ tree.c: identities and names */
 
 struct node {
     struct lockstep_object object;
@@ -128,21 +138,36 @@ extern struct node *tree_root;
 extern int mirror_directory, root_directory;
 extern struct timespec tree_started;
 
-void tree_first_copy(void);
-/* Carries out one operation that is done, in ring order; `excused`: it conflicts with one in flight at the same time. */
-void tree_apply(const struct operation *operation, bool excused);
 struct node *tree_node(struct lockstep_object object);
 struct node *tree_child(const struct node *parent, const char *name);
 /* Path relative to the root, "." for the root itself; false: no name. `to` has 4096 bytes. */
 bool tree_path(const struct node *node, char *to);
+void tree_child_path(const struct node *parent, const char *name, char *to);
+struct node *tree_insert(struct lockstep_object object, mode_t type, struct node *parent, const char *name);
+void tree_hang(struct node *node, struct node *parent, const char *name);
+void tree_detach(struct node *node);
+/* Identity of a name on disk: inode and generation (name_to_handle_at); false: absent. */
+bool identity(int directory, const char *name, struct lockstep_object *object, struct stat *status);
+
+/* ------------------------------------------------------------------ mirror.c: copies from ROOT, and the mirror's files */
+
+void tree_first_copy(void);
 /* Copies what ROOT has under this name over what the mirror has. */
 void tree_repair_name(struct node *parent, const char *name);
 void tree_repair_range(struct node *node, uint64_t lower, uint64_t upper, bool size);
 void tree_repair_metadata(struct node *node);
+int mirror_open(const char *path);
+void mirror_make(const char *path, mode_t mode, const char *target, dev_t device);
+void mirror_dress(const char *path, mode_t mode, uid_t owner, gid_t group);
+/* Takes a name away, with everything below it. */
+void mirror_remove(struct node *node);
+
+/* ------------------------------------------------------------------ apply.c: operations */
+
+/* Carries out one operation that is done, in ring order; `excused`: it conflicts with one in flight at the same time. */
+void tree_apply(const struct operation *operation, bool excused);
 /* At the end, after the repairs: `names_in_doubt`: it is not known of each name operation whether it took place. */
 void tree_report_orphans(bool names_in_doubt);
-/* Identity of a name on disk: inode and generation (name_to_handle_at); false: absent. */
-bool identity(int directory, const char *name, struct lockstep_object *object, struct stat *status);
 void operation_trace(const struct operation *operation);
 
 /* ------------------------------------------------------------------ conflicts.c: what has to be read from ROOT at the end */
