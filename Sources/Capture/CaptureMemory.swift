@@ -29,6 +29,8 @@ public final class CaptureMemory {
     public private(set) var drained: UInt64
     public private(set) var consumed: UInt64
     public private(set) var revoked: UInt64 = 0
+    /// It is an earlier daemon's.
+    public private(set) var isAdopted = false
     private let control: UnsafeMutableRawPointer
     private let ring: UnsafeMutableRawPointer
     /// When `drained` was first seen reserved and unpublished.
@@ -65,6 +67,7 @@ public final class CaptureMemory {
         let memory = CaptureMemory(controlDescriptor: controlDescriptor, ringDescriptor: ringDescriptor, slots: slots,
             incarnation: (lockstep_control_incarnation(control, 0), lockstep_control_incarnation(control, 1)), control: control,
             ring: ring)
+        memory.isAdopted = true
         memory.consumed = lockstep_control_consumed(control)
         // What the dead daemon had taken and not finished is taken again.
         memory.drained = memory.consumed
@@ -149,7 +152,7 @@ public final class CaptureMemory {
             revoked += 1
             advance()
             return .revoked(sequence: sequence)
-        case LOCKSTEP_STATE_REVOKED:
+        case LOCKSTEP_STATE_REVOKED, LOCKSTEP_STATE_TAKEN:
             advance()
             return .revoked(sequence: sequence)
         case LOCKSTEP_STATE_PUBLISHED:
@@ -168,6 +171,30 @@ public final class CaptureMemory {
         drained += 1
         reservedSince = nil
         lockstep_control_set_drained(control, drained)
+    }
+
+    /// Gives an intent back to its process, and says so in the ring first, for a daemon that may have to start again.
+    public func giveBack(sequence: UInt64, arena number: UInt32, index: UInt32, blocks: UInt64) {
+        if sequence >= consumed && sequence < drained {
+            let lap = UInt32(truncatingIfNeeded: sequence / UInt64(slots))
+            lockstep_ring_set_word(ring, UInt32(truncatingIfNeeded: sequence & UInt64(slots - 1)), lockstep_word_taken(lap))
+        }
+        arenas[number]?.giveBack(index, blocks: blocks)
+    }
+
+    /// The intents that words of the ring name and that nobody drained yet.
+    public func intentsInRing() -> Set<UInt64> {
+        var intents: Set<UInt64> = []
+        let end = min(lockstep_ring_reserved(ring), consumed + UInt64(slots))
+        var sequence = consumed
+        while sequence < end {
+            let word = lockstep_ring_word(ring, UInt32(truncatingIfNeeded: sequence & UInt64(slots - 1)))
+            if lockstep_word_state(word) == LOCKSTEP_STATE_PUBLISHED {
+                intents.insert(UInt64(lockstep_word_arena(word)) << 8 | UInt64(lockstep_word_intent(word)))
+            }
+            sequence += 1
+        }
+        return intents
     }
 
     /// Gives all places below `sequence` back to the producers.
@@ -320,7 +347,7 @@ public final class Arena {
     }
 
     /// Gives an intent and its payload blocks back to the process.
-    public func giveBack(_ index: UInt32, blocks: UInt64) {
+    fileprivate func giveBack(_ index: UInt32, blocks: UInt64) {
         lockstep_arena_return(memory, index, blocks)
     }
 

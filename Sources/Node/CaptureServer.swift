@@ -22,6 +22,7 @@ final class CaptureServer {
     let descriptor: Int32
     private(set) var keepers: [Int32: Keeper] = [:]
     private(set) var refused: UInt64 = 0
+    private var wanted: [Int32: UInt32?] = [:]
     private var freeRanges = Array((0..<UInt32(keepersMax)).reversed())
     private let log: Log
 
@@ -61,9 +62,9 @@ final class CaptureServer {
 
     /// Reads what keepers sent. `hello` gets the descriptors that a keeper hands back and says which memory it gets.
     enum Event {
-        case handedBack(keeper: Int32, control: Int32, ring: Int32)
-        case hello(keeper: Int32)
-        case arena(keeper: Int32, number: UInt32, pid: Int32, arena: Int32, process: Int32)
+        case handedBack(keeper: Int32, range: UInt32?, control: Int32, ring: Int32)
+        case hello(keeper: Int32, range: UInt32?)
+        case arena(number: UInt32, pid: Int32, arena: Int32, process: Int32)
         case gone(keeper: Int32)
     }
 
@@ -95,10 +96,13 @@ final class CaptureServer {
                     events.append(.gone(keeper: connection))
                     return events
                 }
+                // The first of the arena numbers that it uses already: no other keeper may get them.
+                let range = message.count > 0 ? message.arena / CaptureServer.arenasPerKeeper : nil
                 events.append(received.count == 2
-                    ? .handedBack(keeper: connection, control: received[0], ring: received[1]) : .hello(keeper: connection))
+                    ? .handedBack(keeper: connection, range: range, control: received[0], ring: received[1])
+                    : .hello(keeper: connection, range: range))
             case (LOCKSTEP_MESSAGE_ARENA.rawValue, 2):
-                events.append(.arena(keeper: connection, number: message.arena, pid: message.pid, arena: received[0],
+                events.append(.arena(number: message.arena, pid: message.pid, arena: received[0],
                     process: received[1]))
             default:
                 drop()
@@ -110,9 +114,16 @@ final class CaptureServer {
         return events
     }
 
-    /// Gives a keeper the shared memory and a range of arena numbers of its own; `above`: numbers it may already use.
-    func welcome(_ connection: Int32, memory: CaptureMemory) {
-        guard var keeper = keepers[connection], let range = freeRanges.popLast() else { return }
+    /// Gives a keeper the shared memory and a range of arena numbers of its own, the one that it had if it had one.
+    func welcome(_ connection: Int32, memory: CaptureMemory, range wanted: UInt32?) {
+        guard var keeper = keepers[connection], !keeper.isWelcome else { return }
+        if let wanted, !freeRanges.contains(wanted) {
+            refuse(connection, 76, "arena numbers from \(wanted * CaptureServer.arenasPerKeeper) on belong to another keeper")
+            drop(connection)
+            return
+        }
+        guard let range = wanted ?? freeRanges.last else { return }
+        freeRanges.removeAll { $0 == range }
         keeper.isWelcome = true
         keeper.firstArena = range * CaptureServer.arenasPerKeeper
         keepers[connection] = keeper
@@ -124,6 +135,15 @@ final class CaptureServer {
         message.pid = getpid()
         send(message, to: connection, descriptors: [memory.controlDescriptor, memory.ringDescriptor])
         log.info("keeper \(keeper.pid) connected")
+    }
+
+    /// What a keeper said before there was any memory to welcome it with.
+    func remember(range: UInt32?, of connection: Int32) { wanted.updateValue(range, forKey: connection) }
+
+    /// Welcomes everybody who said HELLO while the memory was being looked for.
+    func welcomeAll(memory: CaptureMemory) {
+        for (connection, range) in wanted { welcome(connection, memory: memory, range: range) }
+        wanted = [:]
     }
 
     func refuse(_ connection: Int32, _ code: Int32, _ text: String) {

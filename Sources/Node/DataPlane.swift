@@ -152,8 +152,8 @@ final class DataPlane {
         cutBelow = memory.drained
         peerHeard = Clock.monotonic
         try uring.poll(server.descriptor, events: Int32(POLLIN), token: Token.keepers.with(0))
+        server.welcomeAll(memory: memory)
         for keeper in server.keepers.keys {
-            server.welcome(keeper, memory: memory)
             try uring.poll(keeper, events: Int32(POLLIN), token: Token.keeper.with(UInt64(keeper)))
         }
         plane.onArena = { [unowned self] arena in watch(arena) }

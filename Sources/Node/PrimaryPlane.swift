@@ -42,14 +42,15 @@ final class PrimaryPlane {
     /// Settled operations whose intents go back once their batch is in the journal.
     private var returning: [(sequence: UInt64, arena: UInt32, index: UInt32, blocks: UInt64)] = []
     /// Answered barriers whose waiter has not looked yet.
-    private var answered: [(arena: UInt32, index: UInt32)] = []
+    private var answered: [(sequence: UInt64, arena: UInt32, index: UInt32)] = []
+    /// Operations that a dead daemon had drained and that were still in their calls: looked at again when they end.
+    private var inherited: [(arena: UInt32, index: UInt32)] = []
     /// Everything below is in the local journal, acknowledged, or needs neither.
     private var journaledBelow: UInt64
     private var batchesUnjournaled = 0
     private var timesPending: Set<ObjectID> = []
     private var nameless: Set<ObjectID> = []
     private var namesInDoubt = false
-    private var keeperOfArena: [UInt32: Int32] = [:]
     /// An arena that was announced: its process is to be watched.
     var onArena: (Arena) -> Void = { _ in }
 
@@ -112,6 +113,11 @@ final class PrimaryPlane {
         }
         counters.operations += 1
         arena.tracked += 1
+        // It was being filled in when its arena was announced again, and not in its call.
+        if let known = inherited.firstIndex(where: { $0.arena == number && $0.index == index }) {
+            inherited.remove(at: known)
+            arena.tracked -= 1
+        }
         switch intent.kind {
         case .barrier: barrier(sequence, arena, index, intent)
         case .create, .mkdir, .symlink, .unlink, .rmdir, .rename, .link, .mknod:
@@ -301,6 +307,44 @@ final class PrimaryPlane {
 
     // MARK: Settling
 
+    /// An arena that a keeper of before announced: what is busy in it and not in the ring was drained by the daemon of
+    /// before. What becomes of it is not known yet.
+    private func inherit(_ arena: Arena) {
+        let inRing = memory.intentsInRing()
+        var busy = arena.busyIntents
+        while busy != 0 {
+            let index = UInt32(busy.trailingZeroBitCount)
+            busy &= busy - 1
+            if inRing.contains(UInt64(arena.number) << 8 | UInt64(index)) { continue }
+            arena.tracked += 1
+            inherited.append((arena.number, index))
+        }
+    }
+
+    private func sweepInherited() {
+        inherited.removeAll { entry in
+            guard let arena = memory.arenas[entry.arena] else { return true }
+            guard arena.isDone(entry.index) || !arena.checkAlive() else { return false }
+            defer {
+                memory.giveBack(sequence: 0, arena: entry.arena, index: entry.index, blocks: (try? arena.intent(entry.index))?.blocks ?? 0)
+                arena.tracked -= 1
+            }
+            guard let intent = try? arena.intent(entry.index), isStreaming else { return true }
+            var settlement = Settlement()
+            if !intent.parent.isNone { settlement.repairNames.append(NameTable.Name(parent: intent.parent, name: intent.name)) }
+            if !intent.targetParent.isNone {
+                settlement.repairNames.append(NameTable.Name(parent: intent.targetParent, name: intent.targetName))
+            }
+            if !intent.object.isNone, intent.kind != .barrier {
+                settlement.repairRanges = [.all]
+                settlement.repairsSize = true
+                settlement.repairAttributes = true
+            }
+            repair(intent.object, settlement)
+            return true
+        }
+    }
+
     /// Looks which calls have returned meanwhile (R2); with `checkingDeath` also which never will.
     func sweep(checkingDeath: Bool) {
         for sequence in tracker.unsettled {
@@ -318,10 +362,11 @@ final class PrimaryPlane {
         answered.removeAll { waiter in
             guard let arena = memory.arenas[waiter.arena] else { return true }
             guard arena.isDone(waiter.index) || !arena.isAlive else { return false }
-            arena.giveBack(waiter.index, blocks: 0)
+            memory.giveBack(sequence: waiter.sequence, arena: waiter.arena, index: waiter.index, blocks: 0)
             arena.tracked -= 1
             return true
         }
+        if !inherited.isEmpty { sweepInherited() }
         retireArenas()
     }
 
@@ -423,7 +468,7 @@ final class PrimaryPlane {
 
     private func answer(_ waiter: Waiter, ok: Bool) {
         memory.answer(sequence: waiter.sequence.value, arena: waiter.arena, index: waiter.index, ok: ok)
-        answered.append((waiter.arena, waiter.index))
+        answered.append((waiter.sequence.value, waiter.arena, waiter.index))
     }
 
     func acknowledged(through position: StreamPosition) {
@@ -521,7 +566,7 @@ final class PrimaryPlane {
         returning.removeAll { entry in
             guard entry.sequence < journaledBelow else { return false }
             if let arena = memory.arenas[entry.arena] {
-                arena.giveBack(entry.index, blocks: entry.blocks)
+                memory.giveBack(sequence: entry.sequence, arena: entry.arena, index: entry.index, blocks: entry.blocks)
                 arena.tracked -= 1
             }
             return true
@@ -799,24 +844,24 @@ final class PrimaryPlane {
     func receive(from keeper: Int32) throws {
         for event in server.receive(from: keeper) {
             switch event {
-            case .hello(let keeper): server.welcome(keeper, memory: memory)
-            case .handedBack(let keeper, let control, let ring):
+            case .hello(let keeper, let range): server.welcome(keeper, memory: memory, range: range)
+            case .handedBack(let keeper, let range, let control, let ring):
                 let mine = (try? CaptureMemory.adopt(controlDescriptor: control, ringDescriptor: ring))?.incarnation
                 close(control)
                 close(ring)
                 if let mine, mine == memory.incarnation {
-                    server.welcome(keeper, memory: memory)
+                    server.welcome(keeper, memory: memory, range: range)
                 } else {
                     server.refuse(keeper, LOCKSTEP_EXIT_PROTOCOL,
                         "the shared memory is of another incarnation: its programs must be started again")
                     server.drop(keeper)
                 }
-            case .arena(let keeper, let number, let pid, let descriptor, let process):
+            case .arena(let number, let pid, let descriptor, let process):
                 do {
                     // The same process with a new arena became another program: what it had in flight will never end.
                     for old in memory.arenas.values where old.pid == pid && old.number != number { old.markGone() }
                     let arena = try memory.attach(arena: number, descriptor: descriptor, processDescriptor: process, pid: pid)
-                    keeperOfArena[number] = keeper
+                    if memory.isAdopted { inherit(arena) }
                     onArena(arena)
                 } catch {
                     log.info("\(error)")
@@ -833,7 +878,6 @@ final class PrimaryPlane {
             let number = arena.number
             memory.retire(arena: number)
             server.retired(arena: number)
-            keeperOfArena[number] = nil
         }
     }
 

@@ -22,7 +22,8 @@ extension CaptureMemory {
             for keeper in server.keepers.keys {
                 for event in server.receive(from: keeper) {
                     switch event {
-                    case .handedBack(_, let control, let ring):
+                    case .handedBack(_, let range, let control, let ring):
+                        server.remember(range: range, of: keeper)
                         if adopted == nil {
                             do { adopted = try CaptureMemory.adopt(controlDescriptor: control, ringDescriptor: ring) } catch {
                                 log.info("\(error)")
@@ -35,8 +36,10 @@ extension CaptureMemory {
                             Glibc.close(control)
                             Glibc.close(ring)
                         }
-                    case .hello: said += 1
-                    case .arena(_, _, _, let arena, let process):
+                    case .hello(_, let range):
+                        server.remember(range: range, of: keeper)
+                        said += 1
+                    case .arena(_, _, let arena, let process):
                         // Announced again after the welcome.
                         Glibc.close(arena)
                         Glibc.close(process)
@@ -54,8 +57,12 @@ extension CaptureMemory {
     private static func livingKeepers(_ configuration: Configuration) -> [Int32] {
         guard let names = try? Directory.names(path: configuration.directory + "/keepers") else { return [] }
         return names.compactMap { Int32(String(decoding: $0, as: UTF8.self)) }.filter { pid in
-            guard let name = try? DurableFile.read(path: "/proc/\(pid)/comm", bytesMax: 64) else { return false }
-            return String(decoding: name, as: UTF8.self).hasPrefix("lockstep-keepe")
+            let descriptor = open("/proc/\(pid)/comm", O_RDONLY | O_CLOEXEC)
+            guard descriptor >= 0 else { return false }
+            defer { Glibc.close(descriptor) }
+            var name = [UInt8](repeating: 0, count: 32)
+            let count = read(descriptor, &name, name.count)
+            return count > 0 && String(decoding: name.prefix(count), as: UTF8.self).hasPrefix("lockstep-keepe")
         }
     }
 }

@@ -67,6 +67,7 @@
 #define LOCKSTEP_STATE_EMPTY     0u /* the place is free, or reserved and not yet published */
 #define LOCKSTEP_STATE_PUBLISHED 1u
 #define LOCKSTEP_STATE_REVOKED   2u /* by the daemon; the sequence number is skipped */
+#define LOCKSTEP_STATE_TAKEN     3u /* by the daemon: its intent was given back, a daemon started again skips it */
 
 #define LOCKSTEP_WORD(lap, arena, intent, state) \
     (((uint64_t)(uint32_t)(lap) << 32) | ((uint64_t)((arena) & 0xfffffu) << 12) | ((uint64_t)((intent) & 0xffu) << 4) | (uint64_t)((state) & 0xfu))

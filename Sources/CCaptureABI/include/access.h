@@ -153,6 +153,7 @@ static inline int lockstep_ring_revoke(void *ring, uint32_t place, uint32_t lap)
                                        LOCKSTEP_WORD(lap, 0, 0, LOCKSTEP_STATE_REVOKED), 0, __ATOMIC_SEQ_CST,
                                        __ATOMIC_SEQ_CST);
 }
+static inline uint64_t lockstep_word_taken(uint32_t lap) { return LOCKSTEP_WORD(lap, 0, 0, LOCKSTEP_STATE_TAKEN); }
 static inline uint64_t lockstep_word_empty(uint32_t lap) { return LOCKSTEP_WORD(lap, 0, 0, LOCKSTEP_STATE_EMPTY); }
 static inline uint32_t lockstep_word_lap(uint64_t word) { return LOCKSTEP_WORD_LAP(word); }
 static inline uint32_t lockstep_word_arena(uint64_t word) { return LOCKSTEP_WORD_ARENA(word); }
