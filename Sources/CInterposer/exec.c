@@ -13,7 +13,7 @@
 long captured_execve(const char *path, char *const argv[], char *const envp[]) {
     if (!attached())
         return kernel(SYS_execve, path, argv, envp);
-    long answer = (uintptr_t)path < 4096 ? 0 : check_file(AT_FDCWD, path, 0, 0);
+    long answer = (uintptr_t)path < 4096 ? 0 : check_file(AT_FDCWD, path, 0, true, 0);
     if (answer)
         return answer;
     COMPLETED_ENVIRONMENT(envp, completed);
@@ -27,10 +27,10 @@ long captured_execveat(int directory, const char *path, char *const argv[], char
     long answer;
     if ((flags & AT_EMPTY_PATH) && path && path[0] == 0) {
         descriptor_path(directory, link);
-        answer = check_file(AT_FDCWD, link, 0, 0);
+        answer = check_file(AT_FDCWD, link, 0, true, 0);
     } else
         answer = (uintptr_t)path < 4096 ? 0
-            : check_file(directory, path, flags & AT_SYMLINK_NOFOLLOW ? O_NOFOLLOW : 0, 0);
+            : check_file(directory, path, flags & AT_SYMLINK_NOFOLLOW ? O_NOFOLLOW : 0, true, 0);
     if (answer)
         return answer;
     COMPLETED_ENVIRONMENT(envp, completed);

@@ -179,6 +179,13 @@ static long verdict_by_path(int descriptor, uint64_t device, const struct statx 
 
 /* ------------------------------------------------------------------ verdicts */
 
+bool path_in_tree(const char *path, size_t bytes) {
+    for (uint32_t i = 0; i < control->root_count; i++)
+        if (below(path, bytes, control->roots[i].path))
+            return true;
+    return false;
+}
+
 static long decide(int descriptor, struct target *target, uint32_t first) {
     struct statx status;
     long answer = kernel(SYS_statx, descriptor, "", AT_EMPTY_PATH, STATX_TYPE | STATX_INO | STATX_NLINK | STATX_MNT_ID,

@@ -81,6 +81,8 @@ void outcome_of_name(struct capture *capture, int parent, const char *name, uint
 /* Path of a descriptor into buffer (PATH_BYTES); length or -errno. */
 #define PATH_BYTES 4352u
 long path_of_descriptor(int descriptor, char *buffer);
+/* By its text alone: for the choice between two safe ways, never for a verdict. */
+bool path_in_tree(const char *path, size_t bytes);
 /* mounts.c: from a path as seen on a mount to the path within its file system; length or -errno. */
 long path_within_file_system(uint64_t mount_identifier, char *path);
 /* "/proc/self/fd/N" */

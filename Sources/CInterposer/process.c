@@ -57,7 +57,7 @@ static long check_elf(int descriptor, const char *path, const uint8_t *start, co
     return refused(path, "a static program can't be covered: refused");
 }
 
-static long check_script(const uint8_t *start, long bytes, int depth) {
+static long check_script(const uint8_t *start, long bytes, bool leaving, int depth) {
     char interpreter[256];
     size_t count = 0;
     long at = 2;
@@ -69,12 +69,20 @@ static long check_script(const uint8_t *start, long bytes, int depth) {
     interpreter[count] = 0;
     if (count == 0 || depth >= SCRIPT_DEPTH_MAX)
         return 0; /* the kernel says ENOEXEC or ELOOP */
-    return check_file(AT_FDCWD, interpreter, 0, depth + 1);
+    return check_file(AT_FDCWD, interpreter, 0, leaving, depth + 1);
 }
 
-/* Always leaves a descriptor of a tracked file open:
-   closing it would drop the process's locks; the exec closes it. */
-long check_file(int directory, const char *path, int flags, int depth) {
+/* Closing a file of the tree would drop the locks that this process holds on it: when it is about to be replaced, the
+   descriptor is left to the exec. A process that stays and spawns a program which it has locked itself is not known. */
+static void close_checked(int descriptor, bool leaving) {
+    char *path = leaving ? scratch_take() : NULL;
+    long bytes = path ? path_of_descriptor(descriptor, path) : 0;
+    if (bytes <= 0 || !path_in_tree(path, (size_t)bytes))
+        kernel(SYS_close, descriptor);
+    scratch_return(path);
+}
+
+long check_file(int directory, const char *path, int flags, bool leaving, int depth) {
     union {
         Elf64_Ehdr elf;
         uint8_t bytes[512];
@@ -85,7 +93,6 @@ long check_file(int directory, const char *path, int flags, int depth) {
     if (descriptor < 0)
         return 0;
     struct statx status;
-    struct target target;
     long answer = 0, bytes = 0;
     if (kernel(SYS_statx, descriptor, "", AT_EMPTY_PATH, STATX_BASIC_STATS & ~(STATX_CTIME | STATX_MTIME), &status) != 0)
         answer = -EIO;
@@ -93,7 +100,7 @@ long check_file(int directory, const char *path, int flags, int depth) {
         memset(&start, 0, sizeof start);
         bytes = kernel(SYS_pread64, descriptor, &start, sizeof start, 0);
         if (bytes > 2 && start.bytes[0] == '#' && start.bytes[1] == '!')
-            answer = check_script(start.bytes, bytes, depth); /* set-user-id on a script is ignored by the kernel */
+            answer = check_script(start.bytes, bytes, leaving, depth); /* set-user-id on a script is ignored by the kernel */
         else if (bytes >= 4 && memcmp(start.bytes, ELFMAG, 4) == 0)
             answer = gains_privileges((int)descriptor, &status)
                 ? refused(path, "a program that gains privileges ignores LD_PRELOAD: refused")
@@ -101,8 +108,7 @@ long check_file(int directory, const char *path, int flags, int depth) {
         else
             answer = -ENOEXEC; /* what the kernel says, unless a foreign interpreter is registered for it */
     }
-    if (identify((int)descriptor, &target) == OUTSIDE)
-        kernel(SYS_close, descriptor);
+    close_checked((int)descriptor, leaving);
     return answer;
 }
 

@@ -5,8 +5,8 @@
 #include "library.h"
 
 /* Can the program be covered? 0: go on (also when the kernel will fail by itself); else -errno, the line is written.
-   `depth` counts interpreters of scripts. */
-long check_file(int directory, const char *path, int flags, int depth);
+   `leaving`: this process is replaced by the program. `depth` counts interpreters of scripts. */
+long check_file(int directory, const char *path, int flags, bool leaving, int depth);
 /* Calls `attempt` for each directory of PATH, as execvp does. */
 long search_path(const char *file, long (*attempt)(const char *, void *), void *argument);
 

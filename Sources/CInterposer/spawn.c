@@ -37,7 +37,7 @@ static void inert_attach(void) {
 static long attempt_check(const char *path, void *argument) {
     (void)argument;
     long answer = kernel(SYS_faccessat, AT_FDCWD, path, X_OK);
-    return answer ? answer : check_file(AT_FDCWD, path, 0, 0);
+    return answer ? answer : check_file(AT_FDCWD, path, 0, false, 0);
 }
 
 static int spawn(spawn_function function, bool searched, pid_t *pid, const char *file,
@@ -45,7 +45,7 @@ static int spawn(spawn_function function, bool searched, pid_t *pid, const char 
                  char *const envp[]) {
     if (!attached())
         return function(pid, file, actions, attributes, argv, envp);
-    long answer = searched ? search_path(file, attempt_check, NULL) : check_file(AT_FDCWD, file, 0, 0);
+    long answer = searched ? search_path(file, attempt_check, NULL) : check_file(AT_FDCWD, file, 0, false, 0);
     if (answer == -EPERM)
         return EPERM;
     COMPLETED_ENVIRONMENT(envp, completed);
