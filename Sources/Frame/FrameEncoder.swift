@@ -5,13 +5,18 @@ internal import Primitives
 /// nothing once it is warm.
 public final class FrameEncoder {
     private let lz4: OpaquePointer
+    /// Pages that no batch has used yet cost address space only.
+    private let scratch = UnsafeMutableRawBufferPointer.allocate(byteCount: BatchHeader.batchBytesMax, alignment: 64)
 
     public init() {
         guard let lz4 = lockstep_lz4_encoder_create() else { fatalError("out of memory") }
         self.lz4 = lz4
     }
 
-    deinit { lockstep_lz4_encoder_destroy(lz4) }
+    deinit {
+        lockstep_lz4_encoder_destroy(lz4)
+        scratch.deallocate()
+    }
 
     /// What the batch of `rawBytes` bytes of records takes at most.
     public static func batchBytesMax(rawBytes: Int) -> Int { BatchHeader.bytes + lockstep_lz4_bound(rawBytes) }
@@ -35,13 +40,9 @@ public final class FrameEncoder {
 
     /// The same into `batch`, whose old content goes and whose memory is used again.
     public func encode(_ records: [UInt8], header: inout BatchHeader, into batch: inout [UInt8]) {
-        let bound = FrameEncoder.batchBytesMax(rawBytes: records.count)
-        if batch.count < bound { batch.append(contentsOf: repeatElement(0, count: bound - batch.count)) }
-        var count = 0
-        records.withUnsafeBytes { raw in
-            batch.withUnsafeMutableBytes { count = encode(raw, header: &header, into: $0) }
-        }
-        batch.removeLast(batch.count - count)
+        let count = records.withUnsafeBytes { encode($0, header: &header, into: scratch) }
+        batch.removeAll(keepingCapacity: true)
+        batch.append(contentsOf: UnsafeRawBufferPointer(rebasing: scratch[..<count]))
     }
 
     /// The same into new memory: for tests and tools.

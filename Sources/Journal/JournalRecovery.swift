@@ -83,7 +83,6 @@ extension Journal {
         var recovery = JournalRecovery()
         let scanners = try Journal.scanners(directory: directory, leftovers: &recovery.leftovers)
         let decoder = FrameDecoder()
-        var records: [UInt8] = []
         for (index, scanner) in scanners.enumerated() {
             if let last = recovery.last, let before = recovery.segments.last, !scanner.continues(last) {
                 // @E: whoever closed the segment before wrote on right behind it.
@@ -93,7 +92,7 @@ extension Journal {
             if let first = recovery.segments.first, scanner.header.module != first.header.module {
                 throw JournalError(.foreign, segment: scanner.name, at: 16, "the segment belongs to another module")
             }
-            let ending = try recovery.read(scanner, decoder, &records)
+            let ending = try recovery.read(scanner, decoder)
             if case .closed = ending { continue }
             // @D
             if index + 1 < scanners.count, let last = recovery.last, scanners[index + 1].continues(last) { continue }
@@ -181,7 +180,7 @@ extension SegmentScanner {
 
 extension JournalRecovery {
     /// Takes in the valid batches of one segment; the result is what ended them.
-    fileprivate mutating func read(_ scanner: SegmentScanner, _ decoder: FrameDecoder, _ records: inout [UInt8])
+    fileprivate mutating func read(_ scanner: SegmentScanner, _ decoder: FrameDecoder)
         throws(JournalError) -> SegmentScanner.Found
     {
         var segment: Segment?
@@ -202,7 +201,7 @@ extension JournalRecovery {
                         "the batch begins at \(header.firstPosition.value), epoch \(header.epoch.value); it does not continue \(place.position.value), epoch \(place.epoch.value)"))
                 }
                 do throws(FrameError) {
-                    _ = try decoder.decode(bytes, into: &records)
+                    _ = try decoder.decode(borrowing: bytes)
                 } catch {
                     return .invalid(error)
                 }

@@ -64,7 +64,8 @@ public final class SegmentPool: Sendable {
             worked = true
         }
         for file in retired {
-            if state.withLock({ $0.prepared.count }) < configuration.segmentsPrepared {
+            // One more than is made: else a segment would be removed now and a new one written a moment later.
+            if state.withLock({ $0.prepared.count }) <= configuration.segmentsPrepared {
                 try reuse(file)
             } else {
                 guard unlink(path(file.name)) == 0 else { throw SystemError.current("remove", path(file.name)) }

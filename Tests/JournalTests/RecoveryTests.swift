@@ -162,11 +162,12 @@ import Testing
             if fixture.random(2) == 0 { at = at / 4096 * 4096 + fixture.random(120) }
             var bytes = Array(image[at..<min(image.count, at + 1 + fixture.random(fixture.random(8) == 0 ? 9_000 : 8))])
             switch fixture.random(4) {
-            case 0: for index in bytes.indices { bytes[index] = UInt8(fixture.random(256)) }
-            case 1: for index in bytes.indices { bytes[index] = 0 }
+            case 0: for index in 0..<min(64, bytes.count) { bytes[index] = UInt8(fixture.random(256)) }
+            case 1: bytes = [UInt8](repeating: 0, count: bytes.count)
             case 2:
                 let from = fixture.random(image.count / 4096) * 4096
-                for index in bytes.indices where from + index < image.count { bytes[index] = image[from + index] }
+                bytes = Array(image[from..<min(image.count, from + bytes.count)])
+                if at + bytes.count > image.count { bytes.removeLast(at + bytes.count - image.count) }
             default: bytes[0] ^= 1 << UInt8(fixture.random(8))
             }
             fixture.poke(name, at: at, bytes)
