@@ -203,6 +203,11 @@ final class PrimaryPlane {
             blocks: intent.blocks, object: moved ?? .none, names: keys, argument: intent.argument,
             payload: Array(intent.payload)))
         if isDone {
+            // Made, and gone before its maker could look at it: what the name means now is looked up.
+            if intent.result.value >= 0, creates(record.kind), intent.result.object.isNone {
+                settle(sequence, arena, intent.result)
+                return
+            }
             // A refused operation leaves nothing behind and is not shipped at all.
             if intent.result.value >= 0 {
                 record.object = objectOfRecord(intent.kind, result: intent.result, moved: moved, link: intent.object)
@@ -377,9 +382,11 @@ final class PrimaryPlane {
         let settlement = tracker.settle(sequence, value: result.value, actualOffset: min(result.actualOffset, 1 << 62),
             doneReserved: result.doneReserved, contended: result.contended)
         if !operation.names.isEmpty {
-            if operation.position != .none { shipOutcome(operation, succeeded: result.value >= 0, result) }
-            if isStreaming, operation.position == .none, !wasShipped {
-                // It began before this stream did, or on an object that the peer is not told of yet.
+            let isUnknown = creates(operation.kind) && result.object.isNone
+            let succeeded = result.value >= 0 && !isUnknown
+            if operation.position != .none { shipOutcome(operation, succeeded: succeeded, result) }
+            if result.value >= 0, isUnknown || (isStreaming && operation.position == .none && !wasShipped) {
+                // It began before this stream did, on an object that the peer is not told of yet, or its maker lost it.
                 for key in operation.names { fillName(key) }
             } else if result.value >= 0 {
                 applyName(operation, result)

@@ -49,6 +49,8 @@ static inline void lockstep_ring_initialize(void *ring, uint32_t slots, uint64_t
     r->slots = slots;
     r->incarnation[0] = high;
     r->incarnation[1] = low;
+    /* Number 0 is never used: place 0 is first taken by number `slots`, in lap 1. */
+    __atomic_store_n(PLAIN(&r->words[0]), LOCKSTEP_WORD(1, 0, 0, LOCKSTEP_STATE_EMPTY), __ATOMIC_SEQ_CST);
     __atomic_store_n(PLAIN(&r->reserved), 1, __ATOMIC_SEQ_CST);
 }
 
