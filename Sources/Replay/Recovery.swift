@@ -6,7 +6,7 @@
 //   1  every directory is read, what lies in it before itself. A file that the table does not know (by own inode and
 //      generation) was made after P and is removed, a directory too when it is empty. A known one at another place goes
 //      to limbo, with what belongs in it. After that everything left in the trees is at its place, and all else is in limbo.
-//   2  in the table's order, parents before children: what is missing comes from limbo, a further name by a link, and
+//   2  directories first, parents before children, then files: what is missing comes from limbo, a further name by a link, and
 //      what is nowhere is made as an empty placeholder, marked lost.
 //
 // Swapped names, directories moved into each other, and links need no case of their own: everything goes out first. Each
@@ -173,7 +173,8 @@ extension Replayer {
         table.forEachName { name, object, kind in
             if !places.named.contains(name) { missing.append((name, object, kind)) }
         }
-        for (name, object, kind) in missing {
+        // Directories first: a file that has its place may lie in one that is still in limbo, and be needed for a link.
+        for (name, object, kind) in missing.filter({ $0.kind == .directory }) + missing.filter({ $0.kind != .directory }) {
             let place = try place(name.parent, name.name)
             let root = try rootNumber(of: name.parent)
             try calling { () throws(SystemError) in

@@ -139,6 +139,9 @@ public final class Replayer {
     /// Bytes of records that wait for an outcome.
     public var heldBytes: Int { held.bytes }
 
+    /// Placeholders that recovery made and replay did not remove yet.
+    public var lostFiles: Int { own.values.reduce(0) { $0 + ($1.isLost ? 1 : 0) } }
+
     /// The journal was replayed to its end after `recover`: is everything there?
     public func replayEnded() throws(ReplayError) {
         let lost = own.filter { $0.value.isLost }.keys

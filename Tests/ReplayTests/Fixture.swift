@@ -60,6 +60,11 @@ func listing(_ path: String, namesOnly: Bool = false) -> [String: String] {
     return lines
 }
 
+/// The lines that only one of two listings has; empty: the trees are equal.
+func differences(_ a: [String: String], _ b: [String: String]) -> [String] {
+    Set(a.keys).union(b.keys).sorted().filter { a[$0] != b[$0] }.map { "\($0): \(a[$0] ?? "-") | \(b[$0] ?? "-")" }
+}
+
 private func digest(_ path: String) -> String {
     guard let bytes = try? FileDescriptor.reading(path).readAll(bytesMax: 64 << 20) else { return "unreadable" }
     return bytes.withUnsafeBytes { String(Checksum.crc32c($0), radix: 16) }
