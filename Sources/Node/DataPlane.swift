@@ -93,6 +93,7 @@ final class DataPlane {
     private var settles: [Settle] = []
     private var promotion: (@Sendable (Result<StreamPosition, NodeError>) -> Void)?
     private var promotionFinishing = false
+    private var promotionDeadline: UInt64 = 0
     private var lastError: String?
     private var isStopped = false
 
@@ -243,7 +244,7 @@ final class DataPlane {
                 let before = primary.memory.reserved
                 if !primary.memory.isRingEmpty { timeout = min(timeout, 500_000) }
                 try armDoorbell(primary)
-                primary.memory.setDataPlane(dozes ? LOCKSTEP_DATA_PLANE_DOZING : LOCKSTEP_DATA_PLANE_SLEEPING)
+                primary.memory.setDataPlane(primary.batch.isEmpty ? LOCKSTEP_DATA_PLANE_SLEEPING : LOCKSTEP_DATA_PLANE_DOZING)
                 // Whatever was published before the word said so did not ring.
                 if primary.memory.reserved != before { timeout = 0 }
             }
@@ -368,6 +369,7 @@ final class DataPlane {
     private func restartJournal() throws {
         var configuration = journal.configuration
         configuration.firstToken += UInt64(configuration.writesInFlightMax)
+        configuration.mode = .buffered
         if journal.inFlightCount > 0 { oldJournals.append(journal) }
         for entry in journaling { primary?.journaled(below: entry.sequenceBelow) }
         journaling = []
@@ -577,7 +579,13 @@ final class DataPlane {
     private func turnSecondary(_ secondary: SecondaryPlane) throws {
         if let connection, isWelcome, let ack = secondary.ack() { connection.queue(.ack(ack)) }
         guard let promotion, !promotionFinishing, !secondary.isWriting else { return }
-        _ = promotion
+        if connection != nil && isWelcome {
+            if Clock.monotonic > promotionDeadline {
+                self.promotion = nil
+                promotion(.failure(NodeError(77, "the primary is connected: stop it first")))
+            }
+            return
+        }
         promotionFinishing = true
         secondary.applier.finish()
     }
@@ -619,14 +627,13 @@ final class DataPlane {
             settles.append(Settle(reserved: primary.memory.reserved, answer: answer))
         case .promote(let answer):
             guard let secondary else { return answer(.failure(NodeError(77, "this node is primary already"))) }
-            guard connection == nil || !isWelcome else {
-                return answer(.failure(NodeError(77, "the primary is connected; stop it first, or switch over")))
-            }
             guard promotion == nil else { return answer(.failure(NodeError(77, "a takeover is running already"))) }
             guard secondary.dataState == .upToDate else {
                 return answer(.failure(NodeError(77, "this node's data is \(secondary.dataState.rawValue): it can't take over")))
             }
             promotion = answer
+            // A primary that was killed just now may not have been missed yet.
+            promotionDeadline = Clock.monotonic + 1_000_000_000
         case .startPrimary(let epoch, let holdsAlonePermit, let answer):
             do {
                 try startPrimary(epoch: epoch, holdsAlonePermit: holdsAlonePermit)

@@ -51,6 +51,8 @@ final class PrimaryPlane {
     private var timesPending: Set<ObjectID> = []
     private var nameless: Set<ObjectID> = []
     private var namesInDoubt = false
+    /// Creations that are in the table although their makers have not returned.
+    private var decided: Set<SequenceNumber> = []
     /// An arena that was announced: its process is to be watched.
     var onArena: (Arena) -> Void = { _ in }
 
@@ -302,10 +304,24 @@ final class PrimaryPlane {
         if nameless.count > 65536 { nameless.removeAll(keepingCapacity: true) }
     }
 
-    /// An object that nobody announced: made outside the capture, or by a call that is not settled yet.
+    /// An object that nobody announced: made by a call that is not settled yet, or outside the capture. Nameless is only
+    /// what no name leads to: a file that was unlinked while it was open.
     private func resolveUnknown(_ object: ObjectID) {
         sweep(checkingDeath: true)
         if names.contains(object) { return }
+        for sequence in tracker.unsettled {
+            guard let operation = tracker.operations[sequence], creates(operation.kind), !decided.contains(sequence),
+                let key = operation.names.first, let path = names.path(of: key.parent),
+                let found = tree.look(root: path.root.root, path: join(path.bytes, key.name)), found.object == object
+            else { continue }
+            // Its maker is still in its call, and others use it already.
+            let result = Intent.Result(value: 0, object: object, mode: found.status.mode, owner: found.status.owner,
+                group: found.status.group)
+            decided.insert(sequence)
+            if operation.position != .none { shipOutcome(operation, succeeded: true, result) }
+            applyName(operation, result)
+            return
+        }
         do { _ = try passOfNames() } catch { log.info("pass of names: \(error)") }
         if !names.contains(object) { nameless.insert(object) }
     }
@@ -382,6 +398,10 @@ final class PrimaryPlane {
         let settlement = tracker.settle(sequence, value: result.value, actualOffset: min(result.actualOffset, 1 << 62),
             doneReserved: result.doneReserved, contended: result.contended)
         if !operation.names.isEmpty {
+            if decided.remove(sequence) != nil {
+                finish(operation, arena, settlement)
+                return
+            }
             let isUnknown = creates(operation.kind) && result.object.isNone
             let succeeded = result.value >= 0 && !isUnknown
             if operation.position != .none { shipOutcome(operation, succeeded: succeeded, result) }
@@ -409,7 +429,7 @@ final class PrimaryPlane {
         if Faults.passesDeadIntents { return }
         #endif
         let settlement = tracker.settleDead(operation.sequence, doneReserved: memory.reserved)
-        if !operation.names.isEmpty { decideByLooking(operation) }
+        if !operation.names.isEmpty, decided.remove(operation.sequence) == nil { decideByLooking(operation) }
         finish(operation, arena, settlement)
     }
 
@@ -767,9 +787,11 @@ final class PrimaryPlane {
                 seen[entry.object] = NameTable.Name(parent: entry.parent, name: entry.name)
                 if names.lookup(entry.parent, entry.name) != entry.object { entries.append(entry) }
             }, skipped: { _ in })
-        // Names that operations in the ring or in their calls are about are theirs to settle.
+        // Names that operations in the ring or in their calls are about are theirs to settle; only what nobody knows is told
+        // at once, since an operation on it waits.
         let undrained = memory.drained < memory.reserved
-        for entry in entries where !undrained && !inFlight.contains(NameTable.Name(parent: entry.parent, name: entry.name)) {
+        for entry in entries where !inFlight.contains(NameTable.Name(parent: entry.parent, name: entry.name)) {
+            if undrained, names.contains(entry.object) { continue }
             let key = NameTable.Name(parent: entry.parent, name: entry.name)
             guard let path = names.path(of: entry.parent),
                 let found = tree.look(root: path.root.root, path: join(path.bytes, entry.name)), found.object == entry.object
