@@ -5,7 +5,8 @@
 //     48  u32 roots                52  u32 objects        56  u32 names             60  u32 removed objects
 //     64  u32 owed names           68  u32 held records
 //     72  roots     object (u64 inode, u32 generation, u32 root) or zeros, u64 own inode, u32 own generation
-//         objects   object, u64 own inode, u32 own generation, u16 mode, u8 device, u8 kind, u8 limbo (255: not there)
+//         objects   object, u64 own inode, u32 own generation, u16 mode, u8 device,
+//                   u8 kind (+128: a lost file's placeholder), u8 number of the root whose limbo it is in (255: of none)
 //         names     u32 index of the parent, u32 index of the object, u8 bytes, bytes; parents before children
 //         removed   object
 //         owed      parent object, u8 bytes, bytes
@@ -71,7 +72,7 @@ struct ReplayTable {
             bytes.appendInteger(file.generation)
             bytes.appendInteger(file.mode)
             bytes.append(file.device)
-            bytes.append((names.kind(of: object) ?? .file).rawValue)
+            bytes.append((names.kind(of: object) ?? .file).rawValue | (file.isLost ? 128 : 0))
             bytes.append(file.limbo ?? .max)
         }
         var nameCount = 0
@@ -151,9 +152,11 @@ extension ReplayTable {
             let object = try reader.object()
             var file = Replayer.OwnFile(inode: try reader.integer(UInt64.self), generation: try reader.integer(UInt32.self),
                 mode: try reader.integer(UInt16.self), device: try reader.integer(UInt8.self), limbo: nil)
-            guard let kind = NameTable.Kind(rawValue: try reader.integer(UInt8.self)), !object.isNone else {
+            let kindAndLost = try reader.integer(UInt8.self)
+            guard let kind = NameTable.Kind(rawValue: kindAndLost & 127), !object.isNone else {
                 throw reader.error("an object without a kind")
             }
+            file.isLost = kindAndLost & 128 != 0
             let limbo = try reader.integer(UInt8.self)
             if limbo != .max {
                 guard Int(limbo) < roots.count else { throw reader.error("a limbo of no root") }

@@ -109,8 +109,8 @@ final class Stage {
     var script = Script()
     var journal: [(record: Record, payload: [UInt8])] = []
 
-    /// With an empty copy done.
-    init(in place: String = Scratch.places[0], copied: Bool = true) throws {
+    /// With an empty copy done. On tmpfs if there is one: most cases do not depend on the file system, and flushes are dear.
+    init(in place: String = Scratch.places.last!, copied: Bool = true) throws {
         scratch = Scratch(in: place)
         root = scratch.directory("data")
         state = scratch.directory("state")

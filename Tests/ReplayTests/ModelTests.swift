@@ -7,7 +7,7 @@ import Testing
 /// Random operations on a primary's tree, replayed on a mirror. A seed reproduces a run.
 @Suite struct ModelTests {
     static let runs: [(place: String, seed: UInt64)] = Scratch.places.flatMap { place in
-        [1, 2, 3, 4, UInt64.random(in: 0 ... .max)].map { (place, $0) }
+        (place == "/dev/shm" ? [1, 2, 3, 4] : [1]).map { (place, $0) } + [(place, UInt64.random(in: 0 ... .max))]
     }
 
     private func begin(_ scratch: Scratch, _ seed: UInt64, tentativePercent: Int) throws -> (ModelPrimary, Replayer) {

@@ -69,6 +69,8 @@ import Testing
         let stage = try stage()
         #expect(unlink(stage.root + "/a") == 0)
         try recover(stage)
+        try stage.checkpoint()  // which does not forget that it is one
+        try recover(stage)
         #expect(throws: ReplayError.self) { try stage.replayer.replayEnded() }
         #expect(!stage.replayer.consistent && stage.replayer.inconsistency?.contains("data/a") == true)
         #expect(throws: ReplayError.self) { try stage.replayer.finish() }
