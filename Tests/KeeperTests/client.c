@@ -173,9 +173,14 @@ static _Noreturn void in_terminal(char **command) {
     char line[256];
     while (fgets(line, sizeof line, output) != NULL) {
         fputs(line, stdout);
-        if (strncmp(line, "catching", 8) == 0 && write(terminal, "\003", 1) != 1) exit(99);
-        if (strstr(line, "caught INT") != NULL) /* behind the echo of ^C */
+        if (strncmp(line, "catching", 8) == 0) {
+            /* The keeper sees it only after the command has taken its own: two pending ones would count as one. */
+            kill(child, SIGSTOP);
+            if (write(terminal, "\003", 1) != 1) exit(99);
+        } else if (strstr(line, "caught INT") != NULL) { /* behind the echo of ^C */
             kill(child, SIGUSR1);
+            kill(child, SIGCONT);
+        }
     }
     int status;
     waitpid(child, &status, 0);
