@@ -117,6 +117,10 @@ public enum Node {
             record.role = .secondary
             record.data = .outdated
             record.alone = nil
+            // Its journal is of its own stream, which it can't go on with: a copy comes first.
+            let journal = configuration.directory + "/journal"
+            try DurableFile.makeDirectories(path: journal)
+            try Journal.erase(directory: journal)
         }
         guard configuration.role == .secondary || record.data == .upToDate else {
             throw NodeError(77, "this node's data is \(record.data.rawValue)")

@@ -91,10 +91,11 @@ public struct ReleaseQueue: Sendable {
         return waiters
     }
 
-    /// A new stream starts after `position`: nothing of the old one counts any more. Waiters need the end of its copy.
+    /// A new stream starts after `position`, where the peer is, which may have lost more than it was told: nothing of the
+    /// old one counts any more. Waiters need the end of its copy.
     public mutating func restart(after position: StreamPosition) {
-        appended = max(appended, position)
-        acked = appended
+        appended = position
+        acked = position
         lastOfObject = [:]
         lastRepair = .none
         for index in waiters.indices { waiters[index].position = StreamPosition(.max) }
