@@ -60,6 +60,9 @@ public final class CaptureMemory {
         guard version == LOCKSTEP_ABI_VERSION else {
             throw CaptureError("control object handed back by a keeper has ABI version \(version), this daemon speaks \(LOCKSTEP_ABI_VERSION)")
         }
+        guard lockstep_control_is_closed(control) == 0 else {
+            throw CaptureError("the shared memory that a keeper handed back was given up: its programs must be started again")
+        }
         let slots = lockstep_control_slots(control)
         guard slots.nonzeroBitCount == 1, lockstep_control_bytes(slots) == controlBytes,
             lockstep_ring_bytes(slots) == ringBytes, lockstep_ring_belongs(ring, control) == 1
@@ -167,6 +170,13 @@ public final class CaptureMemory {
         }
     }
 
+    /// The intent just taken can't be looked at yet: it is taken again later.
+    public func putBack(sequence: UInt64) {
+        precondition(sequence == drained - 1)
+        drained = sequence
+        lockstep_control_set_drained(control, drained)
+    }
+
     private func advance() {
         drained += 1
         reservedSince = nil
@@ -272,7 +282,7 @@ public final class CaptureMemory {
         return (descriptor, try map(descriptor, bytes))
     }
 
-    private static func sealedBytes(_ descriptor: Int32, _ what: String) throws(CaptureError) -> Int {
+    static func sealedBytes(_ descriptor: Int32, _ what: String) throws(CaptureError) -> Int {
         let present = fcntl(descriptor, seals.get)
         guard present >= 0, present & (seals.shrink | seals.grow) == seals.shrink | seals.grow else {
             throw CaptureError("\(what) is not sealed")
@@ -282,8 +292,9 @@ public final class CaptureMemory {
         return Int(status.st_size)
     }
 
-    private static func map(_ descriptor: Int32, _ bytes: Int) throws(CaptureError) -> UnsafeMutableRawPointer {
-        guard let memory = mmap(nil, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, descriptor, 0), memory != MAP_FAILED else {
+    static func map(_ descriptor: Int32, _ bytes: Int, isReadOnly: Bool = false) throws(CaptureError) -> UnsafeMutableRawPointer {
+        let protection = isReadOnly ? PROT_READ : PROT_READ | PROT_WRITE
+        guard let memory = mmap(nil, bytes, protection, MAP_SHARED, descriptor, 0), memory != MAP_FAILED else {
             throw CaptureError("mapping \(bytes) bytes: errno \(errno)")
         }
         return memory

@@ -57,6 +57,8 @@ enum Limits {
     static let unappliedBytesMax = 64 << 20
     /// A place that stays reserved is revoked after it.
     static let revokeAfterNanoseconds: UInt64 = 5_000_000
+    /// Keepers bring their arenas to a daemon that was started again within it.
+    static let announcementNanoseconds: UInt64 = 5_000_000_000
     /// An append that waits for a stopped one takes its lock over after it.
     static let lockBoundMilliseconds: UInt32 = 20
     /// One read of a bulk fill.

@@ -7,6 +7,7 @@ import Journal
 import Link
 import Platform
 import Primitives
+import Replay
 import Replication
 import Uring
 
@@ -131,6 +132,8 @@ final class DataPlane {
 
     /// Opens the capture: the shared memory of an earlier daemon if a keeper still holds it, else new.
     private func startPrimary(epoch: Epoch, holdsAlonePermit: Bool) throws {
+        // The role is durable; before anything can write, the table of the time as secondary goes.
+        try Replayer.removeTable(stateDirectory: configuration.directory)
         let tree = try Tree(configuration)
         let server = try CaptureServer(directory: configuration.directory, log: log)
         let memory = try CaptureMemory.takenBack(from: server, configuration: configuration, log: log)
@@ -179,10 +182,16 @@ final class DataPlane {
     // MARK: The loop
 
     func run() throws {
-        while !isStopped {
-            let isBusy = try turn()
-            try wait(isBusy: isBusy)
-            while let completion = uring.nextCompletion() { try handle(completion) }
+        do {
+            while !isStopped {
+                let isBusy = try turn()
+                try wait(isBusy: isBusy)
+                while let completion = uring.nextCompletion() { try handle(completion) }
+            }
+        } catch let error as CaptureError {
+            // Nothing that this memory says can be believed any more: its processes fail instead of waiting.
+            primary?.memory.close()
+            throw NodeError(LOCKSTEP_EXIT_PROTOCOL, error.description)
         }
     }
 

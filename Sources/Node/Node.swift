@@ -177,16 +177,23 @@ public enum Node {
             chain: replayer.mark.chain, log: log)
         let reader = JournalReader(directory: configuration.directory + "/journal", from: replayer.mark.position.next)
         var batches = 0
+        var replayFailure: String?
         if let last = recovery.last, last.position > replayer.mark.position {
-            while let batch = try reader.next(through: last.position) {
-                _ = try work.apply(Array(batch.bytes))
-                batches += 1
+            do {
+                while let batch = try reader.next(through: last.position) {
+                    _ = try work.apply(Array(batch.bytes))
+                    batches += 1
+                }
+                try replayer.replayEnded()
+            } catch {
+                // A gap between table and journal, or a record that does not fit: a copy puts it right, nothing else does.
+                log.info("replay of the journal ended at position \(work.position.value): \(error)")
+                replayFailure = "\(error)"
             }
         }
-        try replayer.replayEnded()
         if batches > 0 { log.info("replayed \(batches) batches of the journal, up to position \(work.position.value)") }
         // A copy that was announced and never reached the journal made everything older void.
-        let isWhole = replayer.consistent && (state.record.copyAfter.map { work.position > $0 } ?? true)
+        let isWhole = replayFailure == nil && replayer.consistent && (state.record.copyAfter.map { work.position > $0 } ?? true)
         let last = recovery.last
         let mark = SecondaryPlane.Mark(position: max(work.position, last?.position ?? .none),
             sequence: last?.sequence ?? .none, chain: last?.chain ?? work.chain)

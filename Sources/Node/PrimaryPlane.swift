@@ -51,6 +51,7 @@ final class PrimaryPlane {
     private var timesPending: Set<ObjectID> = []
     private var nameless: Set<ObjectID> = []
     private var namesInDoubt = false
+    private var unannouncedSince: UInt64?
     /// Creations that are in the table although their makers have not returned.
     private var decided: Set<SequenceNumber> = []
     /// An arena that was announced: its process is to be watched.
@@ -93,16 +94,36 @@ final class PrimaryPlane {
             case .nothing, .reserved: return
             case .revoked: continue
             case .intent(let sequence, let arena, let index):
+                guard try isAnnounced(arena, sequence: sequence, now: start) else { return }
                 try admit(SequenceNumber(sequence), arena, index)
             }
         }
     }
 
-    private func admit(_ sequence: SequenceNumber, _ number: UInt32, _ index: UInt32) throws {
-        if memory.arenas[number] == nil { for keeper in server.keepers.keys { try receive(from: keeper) } }
-        guard let arena = memory.arenas[number] else {
-            throw CaptureError("order ring is scribbled over: sequence \(sequence.value) names arena \(number), which nobody announced")
+    /// Keepers announce an arena before its process gets it. Only a daemon that took the ring over meets words of arenas
+    /// that are still to be announced again; what nobody announces in time is lost with its keeper, and compared.
+    private func isAnnounced(_ arena: UInt32, sequence: UInt64, now: UInt64) throws -> Bool {
+        if memory.arenas[arena] == nil { for keeper in server.keepers.keys { try receive(from: keeper) } }
+        if memory.arenas[arena] != nil {
+            unannouncedSince = nil
+            return true
         }
+        guard memory.isAdopted else {
+            throw CaptureError("order ring is scribbled over: sequence \(sequence) names arena \(arena), which nobody announced")
+        }
+        let since = unannouncedSince ?? now
+        unannouncedSince = since
+        if now - since < Limits.announcementNanoseconds {
+            memory.putBack(sequence: sequence)
+            return false
+        }
+        log.info("operation \(sequence) of arena \(arena) is lost with its keeper; all files are copied to the peer again")
+        if isStreaming { restartCopy() }
+        return true
+    }
+
+    private func admit(_ sequence: SequenceNumber, _ number: UInt32, _ index: UInt32) throws {
+        guard let arena = memory.arenas[number] else { return }
         // Whether it is done is read before the copy: a result that is there is whole.
         let isDone = arena.isDone(index)
         let intent: Intent

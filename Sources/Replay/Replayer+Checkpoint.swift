@@ -1,5 +1,5 @@
 import Glibc
-import Platform
+public import Platform
 import Primitives
 import Replication
 
@@ -47,8 +47,13 @@ extension Replayer {
         try calling { () throws(SystemError) in try DurableFile.replace(path: tablePath, contents: bytes) }
     }
 
-    func removeTable() throws(SystemError) {
-        if unlink(tablePath) < 0 && errno != ENOENT { throw SystemError.current("remove", tablePath) }
-        try DurableFile.flushDirectory(containing: tablePath)
+    /// The trees belong to an application now: nothing may be brought back to an old table. Durable when it returns.
+    public static func removeTable(stateDirectory: String) throws(SystemError) {
+        let path = stateDirectory + "/table"
+        if unlink(path) < 0 {
+            if errno == ENOENT { return }
+            throw SystemError.current("remove", path)
+        }
+        try DurableFile.flushDirectory(containing: path)
     }
 }

@@ -154,8 +154,8 @@ public final class Replayer {
     }
 
     /// Take-over: what is unresolved counts as done (design R2), what waits is applied, limbo is emptied, everything is
-    /// flushed, and the table is removed: from here on the trees belong to the application, and a recovery by an old
-    /// table would take its files away.
+    /// flushed. The table stays, for a death before the new role is durable; once it is, and before an application may
+    /// write, `removeTable` must follow: a recovery by an old table would take the application's files away.
     public func finish() throws(ReplayError) {
         precondition(!retired)
         if let failure { throw .stopped(failure.description) }
@@ -175,7 +175,6 @@ public final class Replayer {
                     try tree.emptyLimbo()
                     try tree.flush()
                 }
-                try removeTable()
             } catch {
                 throw ReplayError.refused(error, at: position)
             }

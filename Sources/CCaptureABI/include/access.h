@@ -78,6 +78,9 @@ static inline int lockstep_arena_belongs(const void *arena, uint32_t number, con
     return a->magic == LOCKSTEP_MAGIC_ARENA && a->abi_version == LOCKSTEP_ABI_VERSION && a->arena == number &&
            a->incarnation[0] == c->incarnation[0] && a->incarnation[1] == c->incarnation[1];
 }
+/* As the header says; whether it is an arena at all, `lockstep_arena_belongs` tells. */
+static inline uint32_t lockstep_arena_number(const void *arena) { return ((const struct lockstep_arena *)arena)->arena; }
+static inline int32_t lockstep_arena_pid(const void *arena) { return ((const struct lockstep_arena *)arena)->pid; }
 static inline void lockstep_control_set_bounds(void *control, uint32_t wait_mode, uint32_t wait_milliseconds,
                                                uint32_t on_bound, uint32_t lock_milliseconds, int32_t daemon_pid) {
     struct lockstep_control *c = control;
@@ -118,6 +121,9 @@ static inline void lockstep_control_set_switch(void *control, uint32_t which, in
         __atomic_fetch_or(PLAIN(&((struct lockstep_control *)control)->switches), which, __ATOMIC_SEQ_CST);
     else
         __atomic_fetch_and(PLAIN(&((struct lockstep_control *)control)->switches), ~which, __ATOMIC_SEQ_CST);
+}
+static inline int lockstep_control_is_closed(const void *control) {
+    return (__atomic_load_n(PLAIN(&((struct lockstep_control *)control)->switches), __ATOMIC_SEQ_CST) & LOCKSTEP_SWITCH_CLOSED) != 0;
 }
 static inline void lockstep_control_set_root(void *control, uint32_t index, uint64_t device, struct lockstep_object object,
                                              const char *name, const char *path) {
