@@ -59,7 +59,7 @@ let package = Package(
                 .product(name: "ArgumentParser", package: "swift-argument-parser")],
             swiftSettings: product),
         .executableTarget(name: "lockstep",
-            dependencies: ["CProcess", "Control", "Primitives",
+            dependencies: ["CProcess", "Control", "Primitives", "Platform", "Frame", "Journal", "Capture",
                 .product(name: "ArgumentParser", package: "swift-argument-parser")],
             swiftSettings: product),
         // A daemon that only answers: the command line is tested against it (see its head comment).
@@ -75,7 +75,8 @@ let package = Package(
             swiftSettings: swiftSettings),
         .testTarget(name: "ReplicationTests", dependencies: ["Replication", "Primitives"], swiftSettings: swiftSettings),
         .testTarget(name: "ControlTests", dependencies: ["Control", "CCaptureABI"], swiftSettings: swiftSettings),
-        .testTarget(name: "CommandTests", dependencies: ["lockstep", "lockstepd-double", "Control", "CProcess"], exclude: ["Transcripts"],
+        .testTarget(name: "CommandTests", dependencies: ["lockstep", "lockstepd-double", "Control", "CProcess", "CCaptureABI", "CLinux", "Capture", "Frame", "Journal", "Platform", "Primitives"],
+            exclude: ["Transcripts"],
             swiftSettings: swiftSettings),
         .testTarget(name: "CaptureTests", dependencies: ["Capture", "CCaptureABI", "Primitives"],
             swiftSettings: swiftSettings),

@@ -5,7 +5,8 @@ import Control
 struct Demo: ParsableCommand {
     static let configuration = CommandConfiguration(
         abstract: "Kill a database's node under load, take over, and look every acknowledged commit up.",
-        discussion: "Exits with 0 only if nothing was lost, both trees were equal, and the database found itself sound.")
+        discussion: "Exits with 0 only if nothing was lost, both trees were equal, what differs after the kill "
+            + "belongs to operations that were not acknowledged, and the database found itself sound.")
 
     static let applications = ["sqlite"]
 
@@ -23,6 +24,7 @@ struct Demo: ParsableCommand {
 
     func run() throws {
         let report = try DemoRun.run(seconds: seconds, keep: keep)
+        if !json { for difference in report.unexplained.prefix(100) { Terminal.note("unexplained: \(difference)") } }
         Terminal.say(json ? try jsonLine(report) : "\(report)")
         if !report.passed { throw ControlError(.failure, "") }
     }

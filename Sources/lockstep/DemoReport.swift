@@ -7,8 +7,10 @@ struct DemoReport: Encodable, CustomStringConvertible {
     var lost = 0
     /// Both trees, byte for byte, at a settle in the middle of the load.
     var treesEqual = false
-    /// Ranges of 4 KiB that differ after the kill and the takeover: operations that nobody had been told about.
+    /// Ranges of 4 KiB that differ after the kill and the takeover, before anything was opened.
     var tailDiffers = 0
+    /// Of those, how many hold a byte that no unacknowledged operation accounts for; other differences count too.
+    var tailUnexplained = 0
     /// What the database says about itself: "ok".
     var integrity = ""
     /// From the kill to the first answer of the database on the secondary, without the time of our own comparison.
@@ -18,9 +20,11 @@ struct DemoReport: Encodable, CustomStringConvertible {
 
     /// Everything else that went wrong, for the verdict.
     var troubles: [String] = []
+    /// What `tailUnexplained` counts.
+    var unexplained: [String] = []
 
     enum CodingKeys: CodingKey {
-        case app, acknowledged, lost, treesEqual, tailDiffers, integrity, takeoverSeconds, commitsPerSecond, verdict
+        case app, acknowledged, lost, treesEqual, tailDiffers, tailUnexplained, integrity, takeoverSeconds, commitsPerSecond, verdict
     }
 
     var passed: Bool { findings.isEmpty }
@@ -29,6 +33,7 @@ struct DemoReport: Encodable, CustomStringConvertible {
         var findings = troubles
         if lost > 0 { findings.append("\(lost) acknowledged commits are lost") }
         if !treesEqual { findings.append("the trees were not equal") }
+        if tailUnexplained > 0 { findings.append("\(tailUnexplained) differences after the kill belong to no unacknowledged operation") }
         if integrity != "ok" { findings.append("integrity check: \(integrity)") }
         if acknowledged == 0 { findings.append("no commit was acknowledged: nothing was shown") }
         return findings
@@ -40,15 +45,21 @@ struct DemoReport: Encodable, CustomStringConvertible {
             : "failed: " + findings.joined(separator: "; ")
     }
 
+    private var tail: String {
+        let ranges = tailDiffers == 0 ? "no range of 4 KiB differs" : "\(tailDiffers) ranges of 4 KiB differ"
+        if tailUnexplained > 0 { return "\(ranges); \(tailUnexplained) differences belong to no unacknowledged operation" }
+        return tailDiffers == 0 ? ranges : "\(ranges), all of operations not yet acknowledged"
+    }
+
     var description: String {
         """
         application          \(app)
         acknowledged commits \(acknowledged) (\(Terminal.rounded(commitsPerSecond, 0)) per second)
         lost                 \(lost)
         trees at the settle  \(treesEqual ? "equal, byte for byte" : "different")
-        tail after the kill  \(tailDiffers) ranges of 4 KiB differ, of operations not yet acknowledged
+        tail after the kill  \(tail)
         integrity check      \(integrity)
-        takeover             \(Terminal.rounded(takeoverSeconds, 2)) s from the kill to the first answer
+        takeover             \(Terminal.rounded(takeoverSeconds, 2)) s from the kill to the first answer, without our comparison
         verdict              \(verdict)
         """
     }

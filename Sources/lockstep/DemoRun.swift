@@ -62,6 +62,8 @@ struct DemoRun {
 
         DemoRun.step(5, "SIGKILL: database, keepers and daemon of node \(first)")
         load.expectEnd()
+        // What is under way lies in shared memory: held on to, it can be looked at when all who wrote it are dead.
+        let memory = try DemoMemory.open(of: sandbox.keepers(first))
         let killed = ContinuousClock.now
         try sandbox.kill(first, .node)
         load.waitUntilEnded()
@@ -73,9 +75,13 @@ struct DemoRun {
         DemoRun.step(6, "takeover by node \(sandbox.secondary), and compare what the kill left")
         _ = try sandbox.takeOver()
         let takenOver = ContinuousClock.now
+        let operations = try UnacknowledgedOperations(primaryJournal: "\(sandbox.nodeDirectory(first))/journal",
+            secondaryJournal: "\(sandbox.nodeDirectory(sandbox.primary))/journal", memory: memory)
         let tail = try DemoTail(primaryTree: sandbox.tree(first), secondaryTree: sandbox.tree(sandbox.primary),
-            primaryJournal: sandbox.nodeDirectory(first), secondaryJournal: sandbox.nodeDirectory(sandbox.primary))
+            operations: operations)
         report.tailDiffers = tail.ranges.count
+        report.tailUnexplained = tail.unexplained.count
+        report.unexplained = tail.unexplained.map(\.description)
         let compared = ContinuousClock.now
 
         DemoRun.step(7, "open the database on node \(sandbox.primary), and look up \(acknowledged.count) acknowledged commits")

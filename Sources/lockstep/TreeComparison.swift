@@ -6,8 +6,10 @@ import Glibc
 struct TreeComparison {
     /// A difference that a person can look at.
     struct Difference: Equatable, CustomStringConvertible {
+        enum Kind { case type, mode, owner, target, device, presence, size, time, content }
         /// Relative to the trees; "." is the tree itself.
         var path: String
+        var kind: Kind
         var what: String
         var description: String { "\(path): \(what)" }
     }
@@ -39,25 +41,27 @@ struct TreeComparison {
         try compare(".")
     }
 
-    private mutating func differ(_ path: String, _ what: String) { differences.append(Difference(path: path, what: what)) }
+    private mutating func differ(_ path: String, _ kind: Difference.Kind, _ what: String) {
+        differences.append(Difference(path: path, kind: kind, what: what))
+    }
 
     private mutating func compare(_ path: String) throws(ControlError) {
         guard let one = try TreeComparison.status("\(first)/\(path)"), let two = try TreeComparison.status("\(second)/\(path)")
-        else { return differ(path, "it vanished while the trees were compared") }
-        guard one.st_mode & S_IFMT == two.st_mode & S_IFMT else { return differ(path, "its type differs") }
+        else { return differ(path, .presence, "it vanished while the trees were compared") }
+        guard one.st_mode & S_IFMT == two.st_mode & S_IFMT else { return differ(path, .type, "its type differs") }
         if one.st_mode & 0o7777 != two.st_mode & 0o7777, one.st_mode & S_IFMT != S_IFLNK {
-            differ(path, "mode \(octal(one.st_mode)) and \(octal(two.st_mode))")
+            differ(path, .mode, "mode \(octal(one.st_mode)) and \(octal(two.st_mode))")
         }
         if one.st_uid != two.st_uid || one.st_gid != two.st_gid {
-            differ(path, "owner \(one.st_uid):\(one.st_gid) and \(two.st_uid):\(two.st_gid)")
+            differ(path, .owner, "owner \(one.st_uid):\(one.st_gid) and \(two.st_uid):\(two.st_gid)")
         }
         switch one.st_mode & S_IFMT {
         case S_IFDIR: try compareNames(path)
         case S_IFREG: try compareFiles(path, one, two)
         case S_IFLNK:
             let targets = (target("\(first)/\(path)"), target("\(second)/\(path)"))
-            if targets.0 != targets.1 { differ(path, "a link to \(targets.0) and to \(targets.1)") }
-        default: if one.st_rdev != two.st_rdev { differ(path, "its device differs") }
+            if targets.0 != targets.1 { differ(path, .target, "a link to \(targets.0) and to \(targets.1)") }
+        default: if one.st_rdev != two.st_rdev { differ(path, .device, "its device differs") }
         }
     }
 
@@ -69,7 +73,7 @@ struct TreeComparison {
                 try compare(entry)
             } else {
                 let there = one.contains(name) ? first : second
-                differ(entry, "only in \(there)")
+                differ(entry, .presence, "only in \(there)")
                 // Its bytes count too: an empty file or a directory as one range.
                 guard let status = try TreeComparison.status("\(there)/\(entry)") else { continue }
                 let size = status.st_mode & S_IFMT == S_IFREG ? Int(status.st_size) : 0
@@ -83,14 +87,14 @@ struct TreeComparison {
     private mutating func compareFiles(_ path: String, _ one: stat, _ two: stat) throws(ControlError) {
         files += 1
         bytes += UInt64(one.st_size)
-        if one.st_size != two.st_size { differ(path, "\(one.st_size) and \(two.st_size) bytes") }
+        if one.st_size != two.st_size { differ(path, .size, "\(one.st_size) and \(two.st_size) bytes") }
         if one.st_mtim.tv_sec != two.st_mtim.tv_sec || one.st_mtim.tv_nsec != two.st_mtim.tv_nsec {
-            differ(path, "modified at \(time(one)) and \(time(two))")
+            differ(path, .time, "modified at \(time(one)) and \(time(two))")
         }
         let found = try differingRanges(path, UInt64(max(one.st_size, two.st_size)))
         guard let offset = found.first?.offset else { return }
         ranges += found
-        differ(path, "\(found.count) ranges of \(TreeComparison.rangeBytes) bytes, the first at \(offset)")
+        differ(path, .content, "\(found.count) ranges of \(TreeComparison.rangeBytes) bytes, the first at \(offset)")
     }
 
     private func differingRanges(_ path: String, _ size: UInt64) throws(ControlError) -> [Range] {
@@ -129,7 +133,7 @@ struct TreeComparison {
         return Set(names(in: path).filter { name in !excludedSuffixes.contains { name.hasSuffix($0) } })
     }
 
-    private static func openForReading(_ path: String) throws(ControlError) -> Int32 {
+    static func openForReading(_ path: String) throws(ControlError) -> Int32 {
         let descriptor = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW)
         if descriptor < 0 { throw ControlError(.noInput, "\(path): \(reason(errno))") }
         return descriptor
