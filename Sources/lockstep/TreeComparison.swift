@@ -105,7 +105,7 @@ struct TreeComparison {
         var found: [Range] = []
         var offset: UInt64 = 0
         while offset < size {
-            let (a, b) = (try piece(one, offset, path), try piece(two, offset, path))
+            let (a, b) = (try piece(one, offset, size - offset, path), try piece(two, offset, size - offset, path))
             if a != b {
                 for start in stride(from: 0, to: max(a.count, b.count), by: TreeComparison.rangeBytes) {
                     let end = start + TreeComparison.rangeBytes
@@ -140,8 +140,8 @@ struct TreeComparison {
     }
 
     /// Up to `pieceBytes` from `offset`; fewer at the end of the file only.
-    private func piece(_ descriptor: Int32, _ offset: UInt64, _ path: String) throws(ControlError) -> [UInt8] {
-        var bytes = [UInt8](repeating: 0, count: TreeComparison.pieceBytes)
+    private func piece(_ descriptor: Int32, _ offset: UInt64, _ rest: UInt64, _ path: String) throws(ControlError) -> [UInt8] {
+        var bytes = [UInt8](repeating: 0, count: Int(min(rest, UInt64(TreeComparison.pieceBytes))))
         var filled = 0
         while filled < bytes.count {
             let count = bytes.withUnsafeMutableBytes {
