@@ -51,6 +51,8 @@ public struct Configuration: Sendable {
 enum Limits {
     /// A batch is cut at this size even when nobody waits.
     static let batchBytes = 1 << 20
+    /// Not even for what must be in one batch together does a batch grow beyond it.
+    static let batchBytesMax = 4 << 20
     /// The ring is not drained any further while this much waits to be sent: producers then wait for space.
     static let sendBytesMax = 32 << 20
     /// Batches that were received and not applied.
@@ -78,7 +80,7 @@ enum Limits {
     static let announcePerTurn = 64
 
     static func check() {
-        precondition(batchBytes + Record.bytesMax <= 8 << 20, "a batch holds at least one more record")
+        precondition(batchBytes <= batchBytesMax && batchBytesMax + 2 * Record.bytesMax <= 8 << 20, "a full batch holds one more repair")
         precondition(repairBytes <= Record.payloadBytesMax && fillBytes <= Record.payloadBytesMax)
         precondition(heartbeatNanoseconds * 3 <= peerSilenceNanoseconds)
     }

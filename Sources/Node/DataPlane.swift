@@ -101,6 +101,7 @@ final class DataPlane {
     /// A settle that runs: drained up to `reserved`, then names, then times, then applied up to `position`.
     private struct Settle {
         var reserved: UInt64
+        var hasNames = false
         var position: StreamPosition?
         var repaired = 0
         var answer: @Sendable (Result<Int, NodeError>) -> Void
@@ -207,26 +208,21 @@ final class DataPlane {
             turnSettles(primary)
             primary.endTurn()
             try cutIfDue(primary)
-            isBusy = primary.copy != nil && primary.copy!.ended == nil && !isReading && primary.isStreaming
+            isBusy = primary.isStreaming && !primary.fills.isReading && (!primary.fills.isEmpty || (primary.copy.map { $0.ended == nil } ?? false))
         }
         if let secondary { try turnSecondary(secondary) }
         try turnLink()
         return isBusy
     }
 
-    /// The copy whose buffer the kernel reads into: it lives at least until the read ends.
-    private var readingCopy: FirstCopy?
-    private var isReading: Bool { readingCopy != nil }
-
     private func turnCopy(_ primary: PrimaryPlane) throws {
-        guard primary.isStreaming, let copy = primary.copy, !isReading, primary.batch.bytes < Limits.batchBytes,
-            (connection?.unsentBytes ?? 0) < Limits.sendBytesMax / 2
+        guard primary.isStreaming, primary.batch.bytes < Limits.batchBytes, (connection?.unsentBytes ?? 0) < Limits.sendBytesMax / 2
         else { return }
-        if let request = try copy.turn(plane: primary) {
-            try uring.read(request.descriptor, into: copy.buffer.baseAddress!, count: request.count, offset: request.offset,
-                token: Token.fill.with(0))
-            readingCopy = copy
+        if let request = try primary.fills.turn(plane: primary) {
+            try uring.read(request.descriptor, into: primary.fills.buffer.baseAddress!, count: request.count,
+                offset: request.offset, token: Token.fill.with(0))
         }
+        try primary.copy?.turn(plane: primary)
     }
 
     private func carryTimes(_ primary: PrimaryPlane) {
@@ -303,9 +299,7 @@ final class DataPlane {
         case .send: sent(completion.result, number: UInt32(value))
         case .journal: try journaled(completion.result, token: value)
         case .fill:
-            let copy = readingCopy
-            readingCopy = nil
-            if let primary, let copy { copy.readEnded(Int(completion.result), plane: primary) }
+            if let primary { primary.fills.readEnded(Int(completion.result), plane: primary) }
         case .cancel, nil: break
         }
     }
@@ -668,11 +662,17 @@ final class DataPlane {
                 if let ack = peerAck, ack.applied >= position { settles[index].answer(.success(settles[index].repaired)) }
                 continue
             }
-            guard primary.memory.drained >= settles[index].reserved, primary.tracker.unsettled.isEmpty, primary.copy == nil else { continue }
-            do { settles[index].repaired = try primary.passOfNames() } catch {
-                settles[index].answer(.failure(NodeError(1, "pass of names: \(error)")))
-                settles[index].position = StreamPosition.none
-                continue
+            guard primary.memory.drained >= settles[index].reserved, primary.tracker.unsettled.isEmpty, primary.copy == nil,
+                !primary.owesRepairs
+            else { continue }
+            if !settles[index].hasNames {
+                settles[index].hasNames = true
+                do { settles[index].repaired = try primary.passOfNames() } catch {
+                    settles[index].answer(.failure(NodeError(1, "pass of names: \(error)")))
+                    settles[index].position = StreamPosition.none
+                }
+                // What it found is shipped whole first.
+                if settles[index].repaired > 0 || settles[index].position != nil { continue }
             }
             primary.shipTimes()
             settles[index].position = primary.ship(Record(.settled), about: [])
@@ -701,7 +701,7 @@ final class DataPlane {
                 snapshot.isCopying = true
                 snapshot.objects = copy.objects
                 snapshot.objectsDone = copy.objectsDone
-                snapshot.bytesDone = copy.bytesDone
+                snapshot.bytesDone = primary.fills.bytesShipped
             }
             snapshot.isPaired = saidPaired
             snapshot.keepers = primary.server.keepers.count

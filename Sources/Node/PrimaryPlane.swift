@@ -26,6 +26,8 @@ final class PrimaryPlane {
     var counters = Counters()
     /// The first copy that runs, or nil.
     var copy: FirstCopy?
+    /// Files whose bytes are being shipped whole.
+    let fills = FillQueue()
     /// Records are being shipped: a stream to the peer has begun.
     var isStreaming = false
     /// The alone permit is durable (I1, I4); `needsPeer`: waiters need the peer although it is (I5).
@@ -89,7 +91,7 @@ final class PrimaryPlane {
     /// Takes what is in the ring. Returns false when it stopped for lack of room.
     func drain() throws {
         let start = Clock.monotonic
-        while batch.bytes < Limits.batchBytes || memory.drained < batch.mustReach {
+        while batch.bytes < Limits.batchBytes || (memory.drained < batch.mustReach && batch.bytes < Limits.batchBytesMax) {
             switch try memory.next(now: start, revokeAfterNanoseconds: Limits.revokeAfterNanoseconds) {
             case .nothing, .reserved: return
             case .revoked: continue
@@ -172,7 +174,7 @@ final class PrimaryPlane {
         default: range = ByteRange(0, 0)
         }
         timesPending.insert(intent.object)
-        copy?.operationAdmitted(on: intent.object, range)
+        fills.operationAdmitted(on: intent.object, range)
         tracker.admit(TrackedOperation(sequence: sequence, kind: record.kind, arena: arena.number, index: index,
             blocks: intent.blocks, object: intent.object, range: range, predictedOffset: intent.flags.contains(.predicted)))
         let shipped: Bool
@@ -505,10 +507,8 @@ final class PrimaryPlane {
         sweep(checkingDeath: true)
         if releasesLocally {
             answer(Waiter(sequence: sequence, arena: arena.number, index: index, position: .none), ok: true)
-        } else if !isStreaming || (copy != nil && !needsPeer) {
+        } else if !isStreaming || (copy != nil && !needsPeer) || owesRepairs {
             release.hold(sequence: sequence, arena: arena.number, index: index)
-        } else if !pendingRepairs.isEmpty {
-            release.waitForNext(sequence: sequence, arena: arena.number, index: index)
         } else if !release.barrier(intent.object, sequence: sequence, arena: arena.number, index: index) {
             answer(Waiter(sequence: sequence, arena: arena.number, index: index, position: .none), ok: true)
         }
@@ -564,8 +564,11 @@ final class PrimaryPlane {
         mayCut && (release.isNeeded || batch.bytes >= Limits.batchBytes || batch.mustReach > 0)
     }
 
-    /// Repairs are in it, and everything that was published while they were read.
-    var mayCut: Bool { !batch.isEmpty && pendingRepairs.isEmpty && memory.drained >= batch.mustReach }
+    /// Everything that was published while its repairs were read is in it too, unless that is more than a frame holds.
+    var mayCut: Bool { !batch.isEmpty && (memory.drained >= batch.mustReach || batch.bytes >= Limits.batchBytesMax) }
+
+    /// Bytes that the stream says wrongly are still to be read: durability points are held.
+    var owesRepairs: Bool { !pendingRepairs.isEmpty || !fills.isEmpty }
 
     /// Takes the open batch; `drained` of the moment is the last ring sequence that it stands for.
     func takeBatch() -> OpenBatch {
@@ -595,6 +598,9 @@ final class PrimaryPlane {
     func endTurn() {
         if batch.isEmpty && batchesUnjournaled == 0 { journaledBelow = memory.drained }
         retryRepairs()
+        if release.isHolding, isStreaming, copy == nil || needsPeer, !owesRepairs {
+            for waiter in release.endHold(at: release.appended) { answer(waiter, ok: true) }
+        }
         if namesInDoubt && memory.isRingEmpty {
             namesInDoubt = false
             do { _ = try passOfNames() } catch { log.info("pass of names: \(error)") }
@@ -652,6 +658,7 @@ final class PrimaryPlane {
     /// Reads the ranges now and ships them. The batch is not cut before everything that was published while they were
     /// read is in it too: a batch takes effect whole, so no state shows a later write without an earlier one.
     private func read(_ object: ObjectID, _ settlement: Settlement) -> Bool {
+        guard batch.bytes < Limits.batchBytesMax else { return false }
         guard let path = names.path(of: object), let descriptor = tree.open(object, path: path.bytes) else { return false }
         defer { close(descriptor) }
         guard let status = try? FileStatus.of(descriptor) else { return false }
@@ -674,6 +681,12 @@ final class PrimaryPlane {
             record.length = status.size
             ship(record, about: [object], isRepair: true)
             tracker.fillShipped(object, ByteRange(status.size, .max))
+        }
+        let bytes = settlement.repairRanges.reduce(0) { $0 + min($1.upperBound, max(status.size, $1.lowerBound)) - $1.lowerBound }
+        if bytes > UInt64(Limits.repairBytes) {
+            // Too much for one batch: the whole file, piece by piece.
+            fills.append(object)
+            return true
         }
         let buffer = UnsafeMutableRawBufferPointer.allocate(byteCount: Limits.repairBytes, alignment: 4096)
         defer { buffer.deallocate() }
@@ -702,11 +715,8 @@ final class PrimaryPlane {
 
     /// The whole of an object that the stream knows by name only.
     func shipWhole(_ object: ObjectID) {
-        guard isStreaming, names.kind(of: object) == .file else { return }
-        var settlement = Settlement()
-        settlement.repairRanges = [.all]
-        settlement.repairsSize = true
-        repair(object, settlement)
+        guard isStreaming, names.kind(of: object) == .file, announce(object) else { return }
+        fills.append(object)
     }
 
     /// What a name means now, looked up and shipped: after name operations that ran at the same time.
@@ -869,13 +879,15 @@ final class PrimaryPlane {
 
     private func restartCopy() {
         needsPeer = false
+        fills.removeAll()
+        pendingRepairs = []
         copy = FirstCopy(plane: self)
     }
 
     /// From here on waiters need the peer again, permit or not (I5).
     func copyEnded(at position: StreamPosition) {
         needsPeer = true
-        release.endHold(at: position)
+        for waiter in release.endHold(at: position) { answer(waiter, ok: true) }
         batch.mustReach = max(batch.mustReach, memory.reserved)
     }
 
@@ -884,6 +896,7 @@ final class PrimaryPlane {
         isStreaming = false
         needsPeer = false
         copy = nil
+        fills.removeAll()
         batch = OpenBatch()
         pendingRepairs = []
         if releasesLocally { permitAlone() }

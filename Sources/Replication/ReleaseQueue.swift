@@ -57,19 +57,24 @@ public struct ReleaseQueue: Sendable {
         return true
     }
 
-    /// A durability point while no peer could promise anything: it waits for the end of a copy, or the alone permit.
+    /// A durability point while no peer could promise anything, or repairs are owed: it waits for the end of a copy, for
+    /// the last repair, or for the alone permit.
     public mutating func hold(sequence: SequenceNumber, arena: UInt32, index: UInt32) {
         waiters.append(Waiter(sequence: sequence, arena: arena, index: index, position: StreamPosition(.max)))
     }
 
-    /// A durability point behind a repair that is still to be shipped: it waits for the next record at least.
-    public mutating func waitForNext(sequence: SequenceNumber, arena: UInt32, index: UInt32) {
-        waiters.append(Waiter(sequence: sequence, arena: arena, index: index, position: appended.next))
-    }
+    public var isHolding: Bool { waiters.contains { $0.position.value == .max } }
 
-    /// The copy ends at `position`: what was held waits for that.
-    public mutating func endHold(at position: StreamPosition) {
+    /// The copy, or the last repair that was owed, is in the stream at `position`: what was held waits for that. Returns
+    /// what need not wait at all.
+    public mutating func endHold(at position: StreamPosition) -> [Waiter] {
+        var released: [Waiter] = []
+        if position <= acked {
+            released = waiters.filter { $0.position.value == .max }
+            waiters.removeAll { $0.position.value == .max }
+        }
         for index in waiters.indices where waiters[index].position.value == .max { waiters[index].position = position }
+        return released
     }
 
     /// The peer has made everything up to `position` durable: returns the durability points that this releases.

@@ -1,0 +1,166 @@
+import Capture
+import Glibc
+import Platform
+import Primitives
+import Replication
+
+/// Files whose bytes are to be read and shipped whole: those of a first copy, and those of which too much is in doubt for
+/// a repair on the spot. One piece of one file is read at a time, by the data plane's io_uring.
+///
+///     files -> read a piece -> drain the ring up to what was reserved when the read ended -> cut (FillRead) -> ship
+///
+/// Everything that can be in the bytes is then in the stream before them, and what was still inside its call is cut out:
+/// its record says it. Durability points are held until the queue is empty (R2).
+final class FillQueue {
+    private(set) var bytesShipped: UInt64 = 0
+    let buffer = UnsafeMutableRawBufferPointer.allocate(byteCount: Limits.fillBytes, alignment: 4096)
+    /// The kernel reads into the buffer.
+    private(set) var isReading = false
+
+    private var files: [ObjectID] = []
+    private var next = 0
+    private var current: (object: ObjectID, descriptor: Int32, offset: UInt64)?
+    private var read: FillRead?
+    /// What the read gave, and how far the ring must be drained before it may be placed.
+    private var result: (count: Int, after: UInt64)?
+    /// Not where their names say: an operation that moved them is still to be drained.
+    private var missing: [(object: ObjectID, since: UInt64)] = []
+
+    deinit {
+        if let current { close(current.descriptor) }
+        buffer.deallocate()
+    }
+
+    var isEmpty: Bool { next == files.count && current == nil && missing.isEmpty && read == nil }
+
+    func append(_ object: ObjectID) { files.append(object) }
+
+    /// The stream ended: nothing is owed any more. A read that the kernel has is waited for all the same.
+    func removeAll() {
+        files = []
+        next = 0
+        missing = []
+        read = nil
+        result = nil
+        finishFile()
+    }
+
+    func operationAdmitted(on object: ObjectID, _ range: ByteRange) { read?.operationAdmitted(on: object, range) }
+
+    /// A read that the data plane should start: into `buffer`.
+    struct ReadRequest {
+        var descriptor: Int32
+        var offset: UInt64
+        var count: Int
+    }
+
+    /// One step; small enough that acknowledgements do not wait for it.
+    func turn(plane: PrimaryPlane) throws -> ReadRequest? {
+        if isReading { return nil }
+        if read != nil {
+            place(plane)
+            return nil
+        }
+        if let request = startRead(plane) {
+            isReading = true
+            return request
+        }
+        if next == files.count, current == nil { try lookForMissing(plane) }
+        return nil
+    }
+
+    private func startRead(_ plane: PrimaryPlane) -> ReadRequest? {
+        while true {
+            if current == nil, !openNext(plane) { return nil }
+            let (object, descriptor, offset) = current!
+            // Holes are zeros on both sides already.
+            let data = lseek(descriptor, off_t(offset), 3 /* SEEK_DATA */)
+            guard data >= 0 else {
+                finishFile()
+                continue
+            }
+            let piece = UInt64(Limits.fillBytes)
+            let range = ByteRange(UInt64(data), (UInt64(data) / piece + 1) * piece)
+            var cuts = true
+            #if LOCKSTEP_FAULTS
+            cuts = !Faults.fillsWithoutFloor
+            #endif
+            read = FillRead(object: object, range: range,
+                floor: plane.tracker.floor ?? SequenceNumber(plane.memory.drained), inFlight: plane.tracker.rangesInFlight(object),
+                cutsAtAll: cuts)
+            current!.offset = range.upperBound
+            return ReadRequest(descriptor: descriptor, offset: range.lowerBound, count: Int(range.count))
+        }
+    }
+
+    private func openNext(_ plane: PrimaryPlane) -> Bool {
+        while next < files.count {
+            let object = files[next]
+            next += 1
+            guard plane.names.contains(object), let path = plane.names.path(of: object) else { continue }
+            if let descriptor = plane.tree.open(object, path: path.bytes) {
+                current = (object, descriptor, 0)
+                return true
+            }
+            missing.append((object, Clock.monotonic))
+        }
+        files.removeAll(keepingCapacity: true)
+        next = 0
+        return false
+    }
+
+    private func lookForMissing(_ plane: PrimaryPlane) throws {
+        guard !missing.isEmpty else { return }
+        let overdue = missing.contains { Clock.monotonic - $0.since > 1_000_000_000 }
+        // The table and the file system disagree for good: somebody else moved it.
+        if overdue { _ = try plane.passOfNames() }
+        let again = missing
+        missing = []
+        for entry in again where plane.names.contains(entry.object) {
+            guard let path = plane.names.path(of: entry.object) else { continue }
+            if let found = plane.tree.look(root: path.root.root, path: path.bytes), found.object == entry.object {
+                files.append(entry.object)
+            } else if !overdue {
+                missing.append(entry)
+            }
+        }
+    }
+
+    private func finishFile() {
+        if let current { close(current.descriptor) }
+        current = nil
+    }
+
+    /// The read has ended: `count` bytes or -errno.
+    func readEnded(_ count: Int, plane: PrimaryPlane) {
+        isReading = false
+        // What was published while the file was read is admitted, and cut out, before the bytes are placed.
+        if read != nil { result = (count, plane.memory.reserved) }
+    }
+
+    private func place(_ plane: PrimaryPlane) {
+        guard let read, let result, let current, plane.memory.drained >= result.after else { return }
+        self.read = nil
+        self.result = nil
+        if result.count < 0 {
+            plane.log.info("reading object \(read.object.inode): \(describe(errno: Int32(-result.count))); this node's data is suspect")
+            plane.dataIsSuspect = true
+            finishFile()
+            return
+        }
+        let size = (try? FileStatus.of(current.descriptor).size) ?? 0
+        for piece in read.pieces(count: UInt64(result.count)) where plane.names.contains(read.object) {
+            let start = Int(piece.lowerBound - read.range.lowerBound)
+            var record = Record(.fill)
+            record.object = read.object
+            record.offset = piece.lowerBound
+            record.length = size
+            record.argument = read.floor.value
+            plane.ship(record, payload: UnsafeRawBufferPointer(rebasing: buffer[start..<(start + Int(piece.count))]),
+                about: [read.object])
+            plane.counters.fills += 1
+            bytesShipped += piece.count
+        }
+        if UInt64(result.count) < read.range.count { finishFile() }
+    }
+}
