@@ -144,7 +144,7 @@ struct DemoRun {
     private static func step(_ number: Int, _ what: String) { Terminal.note("\(number)/7 \(what)") }
 
     /// A directory on a file system that gives files an identity; a disk rather than memory.
-    private static func makeDirectory() throws(ControlError) -> String {
+    static func makeDirectory() throws(ControlError) -> String {
         let chosen = getenv("TMPDIR").map { [String(cString: $0)] } ?? []
         for place in chosen + ["/var/tmp", "/tmp", "/dev/shm"] {
             var overlay: Int32 = 0
