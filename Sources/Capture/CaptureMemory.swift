@@ -318,6 +318,8 @@ public final class Arena {
     public private(set) var isAlive = true
     /// Operations of it that are still tracked; the arena is retired at 0 once the process is gone.
     public var tracked = 0
+    /// Of a process that is gone: the ring must be drained up to here before the arena may be forgotten.
+    public var retireAfter: UInt64?
     let memory: UnsafeMutableRawPointer
     private let bytes: Int
 

@@ -936,8 +936,10 @@ final class PrimaryPlane {
 
     private func retireArenas() {
         for arena in memory.arenas.values where !arena.isAlive && arena.tracked <= 0 {
-            // Published and not drained yet: the ring still names it.
-            guard memory.isRingEmpty else { return }
+            // What it published before its end may not be drained yet: the ring still names it.
+            let after = arena.retireAfter ?? memory.reserved
+            arena.retireAfter = after
+            guard memory.drained >= after else { continue }
             let number = arena.number
             memory.retire(arena: number)
             server.retired(arena: number)
