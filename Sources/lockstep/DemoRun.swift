@@ -1,6 +1,7 @@
 import CProcess
 import Control
 import Glibc
+import Primitives
 internal import Foundation
 
 /// The seven steps of the demo.
@@ -73,10 +74,14 @@ struct DemoRun {
         report.commitsPerSecond = (Double(acknowledged.count) / working * 10).rounded() / 10
 
         DemoRun.step(6, "takeover by node \(sandbox.secondary), and compare what the kill left")
-        _ = try sandbox.takeOver()
+        let reply = try sandbox.takeOver()
         let takenOver = ContinuousClock.now
+        guard let position = reply.fields["position"].flatMap(UInt64.init) else {
+            throw ControlError(.protocolError, "the takeover's answer holds no position")
+        }
         let operations = try UnacknowledgedOperations(primaryJournal: "\(sandbox.nodeDirectory(first))/journal",
-            secondaryJournal: "\(sandbox.nodeDirectory(sandbox.primary))/journal", memory: memory)
+            secondaryJournal: "\(sandbox.nodeDirectory(sandbox.primary))/journal", takenOverAt: StreamPosition(position),
+            memory: memory)
         let tail = try DemoTail(primaryTree: sandbox.tree(first), secondaryTree: sandbox.tree(sandbox.primary),
             operations: operations)
         report.tailDiffers = tail.ranges.count

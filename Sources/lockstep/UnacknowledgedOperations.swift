@@ -46,10 +46,18 @@ struct UnacknowledgedOperations {
 
     init() {}
 
-    /// Both nodes' journal directories, the secondary's after its takeover; `memory` nil if nobody ran under the capture.
-    init(primaryJournal: String, secondaryJournal: String, memory: CaptureView?) throws(ControlError) {
+    /// Both nodes' journal directories, the secondary's after its takeover, which ended at `takenOverAt`; `memory` nil if
+    /// nobody ran under the capture.
+    init(primaryJournal: String, secondaryJournal: String, takenOverAt: StreamPosition, memory: CaptureView?)
+        throws(ControlError)
+    {
         do {
             let reached = try Reached(journal: secondaryJournal)
+            // With less of it than was applied, operations would pass for unacknowledged that were not.
+            guard reached.place?.position ?? .none == takenOverAt else {
+                throw ControlError(.protocolError, "the secondary's journal ends at \(reached.place?.position.value ?? 0), "
+                    + "its takeover at \(takenOverAt.value)")
+            }
             for record in reached.unresolved.values { add(record) }
             try addRecords(of: primaryJournal, beyond: reached)
             for operation in memory?.operations() ?? [] {

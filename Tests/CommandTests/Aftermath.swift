@@ -22,6 +22,8 @@ final class Aftermath {
     private var position = StreamPosition(1)
     private var sequenceBelow: UInt64 = 1
     private var chain: UInt64 = 0
+    /// Of the last record that the secondary's journal holds.
+    private(set) var reached = StreamPosition.none
 
     init() throws {
         directory = try DemoRun.makeDirectory()
@@ -94,6 +96,7 @@ final class Aftermath {
         header.lastSequence = SequenceNumber(max(header.firstSequence.value, sequenceBelow - 1))
         let batch = encoder.encode(records: raw, header: &header)
         chain = header.chain
+        if reachesSecondary { reached = header.lastPosition }
         for node in reachesSecondary ? ["a", "b"] : ["a"] {
             let journal = journals[node]!
             let result = batch.withUnsafeBytes { bytes in
@@ -111,7 +114,7 @@ final class Aftermath {
 
     func tail() throws -> DemoTail {
         let operations = try UnacknowledgedOperations(primaryJournal: "\(directory)/a-journal",
-            secondaryJournal: "\(directory)/b-journal", memory: memory.view())
+            secondaryJournal: "\(directory)/b-journal", takenOverAt: reached, memory: memory.view())
         return try DemoTail(primaryTree: "\(directory)/a", secondaryTree: "\(directory)/b", operations: operations)
     }
 }

@@ -147,7 +147,17 @@ import Testing
         for offset in [2, 3] as [UInt64] { try other.ship([write(file, offset, 1)], reachesSecondary: false) }
         #expect(throws: ControlError.self) {
             try UnacknowledgedOperations(primaryJournal: "\(other.directory)/a-journal",
-                secondaryJournal: "\(aftermath.directory)/b-journal", memory: nil)
+                secondaryJournal: "\(aftermath.directory)/b-journal", takenOverAt: aftermath.reached, memory: nil)
+        }
+    }
+
+    @Test func `A secondary's journal that holds less than was applied is no evidence`() throws {
+        let aftermath = try Aftermath()
+        defer { aftermath.remove() }
+        try aftermath.ship([write(aftermath.file("f"), 1, 1)], reachesSecondary: true)
+        #expect(throws: ControlError.self) {
+            try UnacknowledgedOperations(primaryJournal: "\(aftermath.directory)/a-journal",
+                secondaryJournal: "\(aftermath.directory)/b-journal", takenOverAt: aftermath.reached.next, memory: nil)
         }
     }
 
