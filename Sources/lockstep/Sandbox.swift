@@ -105,14 +105,14 @@ struct Sandbox {
     }
 }
 
-/// The names in a directory, without "." and ".."; none when it can't be read.
+/// The names in a directory, without "." and "..", as `pathText`; none when it can't be read.
 func names(in path: String) -> [String] {
-    guard let directory = opendir(path) else { return [] }
+    guard let directory = opendir(systemPath(path)) else { return [] }
     defer { closedir(directory) }
     var names: [String] = []
     while let entry = readdir(directory) {
         let name = withUnsafePointer(to: &entry.pointee.d_name) {
-            $0.withMemoryRebound(to: CChar.self, capacity: 256) { String(cString: $0) }
+            $0.withMemoryRebound(to: CChar.self, capacity: 256) { pathText($0) }
         }
         if name != "." && name != ".." { names.append(name) }
     }

@@ -16,11 +16,11 @@ struct TreeCheck {
         var pending = [root]
         while let directory = pending.popLast() {
             errno = 0
-            guard access(directory, R_OK | X_OK) == 0 else { throw ControlError(.noInput, "\(directory): \(reason(errno))") }
+            guard access(systemPath(directory), R_OK | X_OK) == 0 else { throw ControlError(.noInput, "\(directory): \(reason(errno))") }
             for name in names(in: directory) {
                 let path = "\(directory)/\(name)"
                 var status = stat()
-                guard lstat(path, &status) == 0 else { continue }
+                guard lstat(systemPath(path), &status) == 0 else { continue }
                 switch status.st_mode & S_IFMT {
                 case S_IFDIR: pending.append(path)
                 case S_IFLNK: if let finding = link(path, in: directory) { findings.append(finding) }
@@ -31,20 +31,21 @@ struct TreeCheck {
             }
         }
         for link in links.values where link.seen < link.count {
-            findings.append("\(link.path): a file with \(link.count) names, \(link.count - link.seen) of them outside")
+            findings.append("\(shownPath(link.path)): a file with \(link.count) names, \(link.count - link.seen) of them outside")
         }
         return findings.sorted()
     }
 
     private func link(_ path: String, in directory: String) -> String? {
         var buffer = [CChar](repeating: 0, count: 4096)
-        let count = readlink(path, &buffer, buffer.count)
-        guard count > 0 else { return "\(path): a symbolic link that can't be read" }
-        let target = String(decoding: buffer[..<count].map { UInt8(bitPattern: $0) }, as: UTF8.self)
+        let count = readlink(systemPath(path), &buffer, buffer.count - 1)
+        guard count > 0 else { return "\(shownPath(path)): a symbolic link that can't be read" }
+        buffer[count] = 0
+        let target = pathText(buffer)
         // The other node has the tree at another place: an absolute link means this node's tree there.
-        if target.hasPrefix("/") { return "\(path) -> \(target): a symbolic link with an absolute target" }
+        if target.hasPrefix("/") { return "\(shownPath(path)) -> \(shownPath(target)): a symbolic link with an absolute target" }
         let resolved = resolve("\(directory)/\(target)")
-        return isInside(resolved) ? nil : "\(path) -> \(target): a symbolic link"
+        return isInside(resolved) ? nil : "\(shownPath(path)) -> \(shownPath(target)): a symbolic link"
     }
 
     /// Where a path leads. What doesn't exist is judged by its words, beneath the part that does.
@@ -52,9 +53,9 @@ struct TreeCheck {
         var existing = path
         var rest: [Substring] = []
         while true {
-            if let resolved = realpath(existing, nil) {
+            if let resolved = realpath(systemPath(existing), nil) {
                 defer { free(resolved) }
-                var parts = String(cString: resolved).split(separator: "/")
+                var parts = pathText(resolved).split(separator: "/")
                 for part in rest.reversed() {
                     if part == ".." { _ = parts.popLast() } else if part != "." { parts.append(part) }
                 }

@@ -11,7 +11,7 @@ struct TreeComparison {
         var path: String
         var kind: Kind
         var what: String
-        var description: String { "\(path): \(what)" }
+        var description: String { "\(shownPath(path)): \(what)" }
     }
 
     /// A piece of a file, aligned to `rangeBytes`, that differs.
@@ -60,7 +60,7 @@ struct TreeComparison {
         case S_IFREG: try compareFiles(path, one, two)
         case S_IFLNK:
             let targets = (target("\(first)/\(path)"), target("\(second)/\(path)"))
-            if targets.0 != targets.1 { differ(path, .target, "a link to \(targets.0) and to \(targets.1)") }
+            if targets.0 != targets.1 { differ(path, .target, "a link to \(shownPath(targets.0)) and to \(shownPath(targets.1))") }
         default: if one.st_rdev != two.st_rdev { differ(path, .device, "its device differs") }
         }
     }
@@ -123,18 +123,18 @@ struct TreeComparison {
 
     private static func status(_ path: String) throws(ControlError) -> stat? {
         var status = stat()
-        if lstat(path, &status) == 0 { return status }
+        if lstat(systemPath(path), &status) == 0 { return status }
         if errno == ENOENT { return nil }
         throw ControlError(.noInput, "\(path): \(reason(errno))")
     }
 
     private func entries(_ path: String) throws(ControlError) -> Set<String> {
-        guard access(path, R_OK | X_OK) == 0 else { throw ControlError(.noInput, "\(path): \(reason(errno))") }
+        guard access(systemPath(path), R_OK | X_OK) == 0 else { throw ControlError(.noInput, "\(path): \(reason(errno))") }
         return Set(names(in: path).filter { name in !excludedSuffixes.contains { name.hasSuffix($0) } })
     }
 
     static func openForReading(_ path: String) throws(ControlError) -> Int32 {
-        let descriptor = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW)
+        let descriptor = open(systemPath(path), O_RDONLY | O_CLOEXEC | O_NOFOLLOW)
         if descriptor < 0 { throw ControlError(.noInput, "\(path): \(reason(errno))") }
         return descriptor
     }
@@ -158,8 +158,9 @@ struct TreeComparison {
 
     private func target(_ path: String) -> String {
         var buffer = [CChar](repeating: 0, count: 4096)
-        let count = readlink(path, &buffer, buffer.count)
-        return String(decoding: buffer[..<max(count, 0)].map { UInt8(bitPattern: $0) }, as: UTF8.self)
+        let count = readlink(systemPath(path), &buffer, buffer.count - 1)
+        buffer[max(count, 0)] = 0
+        return pathText(buffer)
     }
 
     private func octal(_ mode: mode_t) -> String { String(mode & 0o7777, radix: 8) }
