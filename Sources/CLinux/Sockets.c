@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <poll.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <string.h>
@@ -68,13 +69,25 @@ int lockstep_loopback_listen(uint16_t port) {
     return listener;
 }
 
-/* Blocks only as long as loopback does: a listening socket accepts, or the kernel refuses at once. */
+/* On loopback the handshake is over when connect returns, or the kernel refuses at once; only a full queue of a listener
+   that does not accept takes longer, and is not waited for. */
 int lockstep_loopback_connect(uint16_t port) {
-    int connection = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    int connection = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     if (connection < 0) return -errno;
     struct sockaddr_in address = loopback(port);
+    int error = 0;
     if (connect(connection, (struct sockaddr *)&address, sizeof address) < 0) {
-        int error = errno;
+        error = errno;
+        struct pollfd entry = {.fd = connection, .events = POLLOUT};
+        socklen_t bytes = sizeof error;
+        if (error == EINPROGRESS) {
+            if (poll(&entry, 1, 10) <= 0) error = ETIMEDOUT;
+            else if (getsockopt(connection, SOL_SOCKET, SO_ERROR, &error, &bytes) < 0) error = errno;
+        }
+    }
+    /* io_uring waits by itself on a blocking socket only. */
+    if (!error && fcntl(connection, F_SETFL, 0) < 0) error = errno;
+    if (error) {
         close(connection);
         return -error;
     }

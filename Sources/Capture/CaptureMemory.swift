@@ -72,6 +72,14 @@ public final class CaptureMemory {
             ring: ring)
         memory.isAdopted = true
         memory.consumed = lockstep_control_consumed(control)
+        // It may have died while it gave places back: those are empty already, one lap on.
+        while memory.consumed < lockstep_ring_reserved(ring),
+            lockstep_ring_word(ring, UInt32(truncatingIfNeeded: memory.consumed & UInt64(slots - 1)))
+                == lockstep_word_empty(UInt32(truncatingIfNeeded: memory.consumed / UInt64(slots)) &+ 1)
+        {
+            memory.consumed += 1
+        }
+        lockstep_control_set_consumed(control, memory.consumed)
         // What the dead daemon had taken and not finished is taken again.
         memory.drained = memory.consumed
         return memory
@@ -196,7 +204,7 @@ public final class CaptureMemory {
     public func intentsInRing() -> Set<UInt64> {
         var intents: Set<UInt64> = []
         let end = min(lockstep_ring_reserved(ring), consumed + UInt64(slots))
-        var sequence = consumed
+        var sequence = drained
         while sequence < end {
             let word = lockstep_ring_word(ring, UInt32(truncatingIfNeeded: sequence & UInt64(slots - 1)))
             if lockstep_word_state(word) == LOCKSTEP_STATE_PUBLISHED {

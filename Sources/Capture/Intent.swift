@@ -121,6 +121,16 @@ public struct Intent {
             guard !self.object.isNone, !targetParent.isNone, !targetName.isEmpty else { throw scribbled("link without parent or name") }
         case .barrier: break
         }
+        // Kinds and arguments that this version of the library never publishes.
+        switch kind {
+        case .link, .mknod, .setAttribute, .removeAttribute, .submit: throw scribbled("\(kind) is not captured by this version")
+        case .rename where argument > 1: throw scribbled("rename with flags \(argument)")
+        case .allocate where argument > 1 || offset + (length & (1 << 62 - 1)) > UInt64(Int64.max) || length >= 1 << 62:
+            throw scribbled("allocate \(length) bytes at \(offset) in mode \(argument)")
+        case .symlink where payload.isEmpty || payload.count > Int(LOCKSTEP_LINK_TARGET_BYTES_MAX) || payload.contains(0):
+            throw scribbled("a link target of \(payload.count) bytes")
+        default: break
+        }
         result = Result(value: raw.result, actualOffset: raw.actual_offset, doneReserved: raw.done_reserved,
             object: try object(raw.outcome), mode: raw.outcome_mode, owner: raw.outcome_owner,
             group: raw.outcome_group, contended: raw.result_flags & LOCKSTEP_RESULT_CONTENDED != 0)

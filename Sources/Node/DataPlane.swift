@@ -29,8 +29,8 @@ final class DataPlane {
         case promote(@Sendable (Result<StreamPosition, NodeError>) -> Void)
         /// The new epoch is durable: open the capture and be primary. Answers when applications may start.
         case startPrimary(Epoch, holdsAlonePermit: Bool, @Sendable (Result<Void, NodeError>) -> Void)
-        /// The alone permit is durable.
-        case alonePermit
+        /// The alone permit that was asked for under this number is durable.
+        case alonePermit(request: UInt64)
         case applier(Applier.Report)
         case stop(@Sendable () -> Void)
     }
@@ -77,7 +77,13 @@ final class DataPlane {
     private var connectAfter: UInt64 = 0
     private var peerAck: Ack?
     private var saidPaired = false
-    private var asksForPermit = false
+    /// The number of the request for the alone permit that is open: an answer to an older one counts for nothing.
+    private var permitAsked: UInt64?
+    private var permitRequests: UInt64 = 0
+    /// The peer says that this node must not go on: no permit is asked for.
+    private var isRefusedByPeer = false
+    /// When a welcomed connection was last heard of.
+    private var pairHeard: UInt64 = 0
 
     // The stream that goes out.
     private var chain: UInt64 = 0
@@ -156,6 +162,7 @@ final class DataPlane {
         listener = -1
         cutBelow = memory.drained
         peerHeard = Clock.monotonic
+        pairHeard = peerHeard
         try uring.poll(server.descriptor, events: Int32(POLLIN), token: Token.keepers.with(0))
         server.welcomeAll(memory: memory)
         for keeper in server.keepers.keys {
@@ -204,6 +211,7 @@ final class DataPlane {
             if (connection?.unsentBytes ?? 0) < Limits.sendBytesMax { try primary.drain() }
             primary.sweep(checkingDeath: false)
             try turnCopy(primary)
+            try endIfRefused(primary)
             carryTimes(primary)
             turnSettles(primary)
             primary.endTurn()
@@ -223,6 +231,15 @@ final class DataPlane {
                 offset: request.offset, token: Token.fill.with(0))
         }
         try primary.copy?.turn(plane: primary)
+    }
+
+    /// What can't be read can't be promised: the stream ends, loudly, and is tried again later unless this node's data is suspect.
+    private func endIfRefused(_ primary: PrimaryPlane) throws {
+        guard let refusal = primary.refusal else { return }
+        primary.refusal = nil
+        if primary.dataIsSuspect { try state.update { $0.data = .suspect } }
+        if let connection { drop(connection, refusal) }
+        connectAfter = primary.dataIsSuspect ? .max : Clock.monotonic + 10_000_000_000
     }
 
     private func carryTimes(_ primary: PrimaryPlane) {
@@ -322,8 +339,11 @@ final class DataPlane {
         header.epoch = epoch
         header.firstPosition = batch.first
         header.lastPosition = batch.last
-        header.firstSequence = SequenceNumber(cutBelow)
-        header.lastSequence = SequenceNumber(max(cutBelow, batch.sequenceBelow - 1))
+        // Both 0: it holds records of the daemon only.
+        if batch.sequenceBelow > cutBelow {
+            header.firstSequence = SequenceNumber(cutBelow)
+            header.lastSequence = SequenceNumber(batch.sequenceBelow - 1)
+        }
         header.previousChain = chain
         header.time = Clock.realtime
         encoder.encode(batch.records, header: &header, into: &encoded)
@@ -392,16 +412,23 @@ final class DataPlane {
             connection!.queue(.hello(Hello(module: configuration.module, node: configuration.node, epoch: epoch,
                 incarnation: Incarnation(high: primary.memory.incarnation.0, low: primary.memory.incarnation.1),
                 roots: configuration.roots.map(\.name))))
-        } else {
-            askForPermitIfAlone(primary, now)
+        } else if descriptor != -ECONNREFUSED {
+            // A peer that is stopped does not accept: not so often.
+            connectAfter = now + 1_000_000_000
         }
     }
 
-    /// Nobody answers: after the time of silence the supervisor is asked for the alone permit.
-    private func askForPermitIfAlone(_ primary: PrimaryPlane, _ now: UInt64) {
-        guard !primary.holdsAlonePermit, !asksForPermit, now - peerHeard > Limits.peerSilenceNanoseconds || saidPaired else { return }
-        asksForPermit = true
-        events(.peerLost(acked: primary.release.acked))
+    /// No peer for the time of silence, whether nobody accepts or nobody welcomes: the supervisor is asked for the alone permit.
+    private func askForPermitIfAlone(_ primary: PrimaryPlane) {
+        guard !(connection != nil && isWelcome), Clock.monotonic - pairHeard > Limits.peerSilenceNanoseconds else { return }
+        askForPermit(primary, acked: primary.release.acked)
+    }
+
+    private func askForPermit(_ primary: PrimaryPlane, acked: StreamPosition) {
+        guard !primary.holdsAlonePermit, permitAsked == nil, !isRefusedByPeer else { return }
+        permitRequests += 1
+        permitAsked = permitRequests
+        events(.peerLost(acked: acked, request: permitRequests))
     }
 
     private func open(_ descriptor: Int32) {
@@ -434,6 +461,12 @@ final class DataPlane {
             return
         }
         peerHeard = Clock.monotonic
+        if isWelcome { pairHeard = peerHeard }
+        try processMessages(connection)
+    }
+
+    /// What has arrived and finds room; the rest waits in the decoder for the next turn.
+    private func processMessages(_ connection: Connection) throws {
         do {
             // A message that finds no room in the journal waits in the decoder, and with it the peer.
             while journal.hasRoom, let message = try connection.decoder.next() {
@@ -467,10 +500,7 @@ final class DataPlane {
         primary.endStream()
         for settle in settles { settle.answer(.failure(NodeError(69, "the peer was lost while settling"))) }
         settles = []
-        if isWelcome, !primary.holdsAlonePermit, !asksForPermit {
-            asksForPermit = true
-            events(.peerLost(acked: primary.release.acked))
-        }
+        if isWelcome { askForPermit(primary, acked: primary.release.acked) }
         peerAck = nil
         saidPaired = false
     }
@@ -493,13 +523,17 @@ final class DataPlane {
             guard let primary, !isWelcome else { throw NodeError(76, "unexpected welcome") }
             guard welcome.epoch <= epoch else { throw NodeError(76, "node \(welcome.node) is in epoch \(welcome.epoch.value), later than \(epoch.value)") }
             isWelcome = true
+            isRefusedByPeer = false
             log.info("link: connected to \(welcome.node), which is at position \(welcome.position.value)")
             chain = welcome.chain
             // The peer says durably that its data is inconsistent before anything of the copy reaches it.
             connection.queue(.request(kind: Request.copy.rawValue, body: []))
             try restartJournal()
             primary.beginStream(after: welcome.position)
-        case .refused(let text): throw NodeError(76, "the peer refused: \(text)")
+        case .refused(let text):
+            // It may have been promoted: only a peer that is not there lets this node go on alone.
+            isRefusedByPeer = true
+            throw NodeError(76, "the peer refused: \(text)")
         case .batch(let bytes):
             guard let secondary, isWelcome else { throw NodeError(76, "unexpected batch") }
             try secondary.receive(bytes)
@@ -538,20 +572,21 @@ final class DataPlane {
             // I5: only now is the peer no longer outdated.
             primary.copy = nil
             saidPaired = true
-            asksForPermit = false
+            permitAsked = nil
             // From the moment it is asked to be cleared the permit is not held any more.
             primary.holdsAlonePermit = false
             log.info("the peer is up to date at position \(ended.value)")
             events(.peerUpToDate)
-        } else if copy.ended == nil, ack.flushed >= copy.began, !primary.holdsAlonePermit, !asksForPermit {
+        } else if copy.ended == nil, ack.flushed >= copy.began {
             // The peer can't be promoted before the copy ends, so nobody needs to wait for it: with a durable permit.
-            asksForPermit = true
-            events(.peerLost(acked: copy.began))
+            askForPermit(primary, acked: copy.began)
         }
     }
 
     private func turnLink() throws {
         let now = Clock.monotonic
+        if let connection { try processMessages(connection) }
+        if let primary { askForPermitIfAlone(primary) }
         if let connection {
             if now - peerHeard > Limits.peerSilenceNanoseconds {
                 drop(connection, "the peer has said nothing for \(Limits.peerSilenceNanoseconds / 1_000_000_000) s")
@@ -565,7 +600,9 @@ final class DataPlane {
                         connection.queue(.heartbeat(heartbeats))
                     }
                 }
-                let isFull = secondary != nil && (secondary!.unappliedBytes > Limits.unappliedBytesMax || !journal.hasRoom)
+                let isFull = !journal.hasRoom || (secondary?.unappliedBytes ?? 0) > Limits.unappliedBytesMax
+                // A peer that is not read can't be heard.
+                if isFull { peerHeard = now }
                 if !isFull { try connection.startReceiving(&uring, token: Token.receive.with(UInt64(connection.number))) }
                 try connection.startSending(&uring, token: Token.send.with(UInt64(connection.number)))
             }
@@ -646,8 +683,9 @@ final class DataPlane {
                 answer(.failure(refusal))
                 throw refusal
             }
-        case .alonePermit:
-            asksForPermit = false
+        case .alonePermit(let request):
+            guard permitAsked == request else { return }
+            permitAsked = nil
             primary?.permitAlone()
         case .applier(let report): try obey(report)
         case .stop(let answer):

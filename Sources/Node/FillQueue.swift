@@ -102,6 +102,10 @@ final class FillQueue {
                 current = (object, descriptor, 0)
                 return true
             }
+            if plane.tree.openRefused == EACCES || plane.tree.openRefused == EPERM {
+                plane.refusal = "\(plane.tree.display(object.root, path.bytes)): the daemon may not read it (\(describe(errno: plane.tree.openRefused))), so it can't be copied"
+                return false
+            }
             missing.append((object, Clock.monotonic))
         }
         files.removeAll(keepingCapacity: true)
@@ -143,8 +147,7 @@ final class FillQueue {
         self.read = nil
         self.result = nil
         if result.count < 0 {
-            plane.log.info("reading object \(read.object.inode): \(describe(errno: Int32(-result.count))); this node's data is suspect")
-            plane.dataIsSuspect = true
+            plane.readFailed(read.object, Int32(-result.count))
             finishFile()
             return
         }

@@ -19,7 +19,7 @@ final class FirstCopy {
     let began: StreamPosition
 
     private var announced: Set<ObjectID>
-    private let order: [ObjectID]
+    private let order: [(name: NameTable.Name, object: ObjectID)]
     private var next = 0
     private var timesOf: [ObjectID] = []
     private var nextTimes = 0
@@ -28,8 +28,8 @@ final class FirstCopy {
     private var missingSince: UInt64?
 
     init(plane: PrimaryPlane) {
-        var order: [ObjectID] = []
-        plane.names.forEachName { _, object, _ in order.append(object) }
+        var order: [(name: NameTable.Name, object: ObjectID)] = []
+        plane.names.forEachName { name, object, _ in order.append((name, object)) }
         self.order = order
         objects = UInt64(order.count)
         announced = Set(plane.tree.roots.map(\.object))
@@ -69,7 +69,13 @@ final class FirstCopy {
         if next < order.count {
             let end = min(next + Limits.announcePerTurn, order.count)
             while next < end {
-                announce(order[next], plane: plane)
+                let (name, object) = order[next]
+                if !announced.contains(object) {
+                    announce(object, plane: plane)
+                } else if plane.names.names(of: object).count > 1, plane.names.lookup(name.parent, name.name) == object {
+                    // A further name of a file.
+                    plane.shipPresent(object, nil, at: name)
+                }
                 next += 1
             }
         } else if !plane.fills.isEmpty {
@@ -80,7 +86,7 @@ final class FirstCopy {
             let end = min(nextTimes + Limits.announcePerTurn, timesOf.count)
             for object in timesOf[nextTimes..<end] { plane.shipTimes(of: object) }
             nextTimes = end
-        } else if !plane.owesRepairs {
+        } else if !plane.owesRepairs && plane.refusal == nil {
             ended = plane.ship(Record(.copyEnds), about: [])
             plane.copyEnded(at: ended!)
         }

@@ -35,6 +35,8 @@ final class PrimaryPlane {
     var needsPeer = false
     /// A read or flush of this node's files failed: it is no source of bytes any more.
     var dataIsSuspect = false
+    /// Why the stream can't go on; the data plane ends it.
+    var refusal: String?
     let epoch: Epoch
 
     /// The open batch: raw records, and what its header needs.
@@ -54,6 +56,7 @@ final class PrimaryPlane {
     private var nameless: Set<ObjectID> = []
     private var namesInDoubt = false
     private var unannouncedSince: UInt64?
+    private var waitersSeen: UInt64 = 0
     /// Creations that are in the table although their makers have not returned.
     private var decided: Set<SequenceNumber> = []
     /// An arena that was announced: its process is to be watched.
@@ -229,7 +232,9 @@ final class PrimaryPlane {
             payload: Array(intent.payload)))
         if isDone {
             // Made, and gone before its maker could look at it: what the name means now is looked up.
-            if intent.result.value >= 0, creates(record.kind), intent.result.object.isNone {
+            if intent.result.value >= 0, creates(record.kind), let operation = tracker.operations[sequence],
+                !isPlausible(intent.result, of: operation)
+            {
                 settle(sequence, arena, intent.result)
                 return
             }
@@ -274,6 +279,14 @@ final class PrimaryPlane {
         record.payloadBytes = UInt32(payload.count)
         if !record.object.isNone, record.flags.isEmpty, creates(record.kind) { copy?.noteAnnounced(record.object) }
         return ship(record, payload: payload, about: [record.object, record.parent, record.targetParent])
+    }
+
+    /// What a creation says that it made: something new, of its type, in its root. Else somebody removed or replaced it before
+    /// its maker looked, and the name is looked up again.
+    private func isPlausible(_ result: Intent.Result, of operation: TrackedOperation) -> Bool {
+        let type: UInt32 = operation.kind == .mkdir ? S_IFDIR : operation.kind == .symlink ? S_IFLNK : S_IFREG
+        return !result.object.isNone && result.object.root == operation.names.first?.parent.root
+            && result.mode & S_IFMT == type && !names.contains(result.object)
     }
 
     private func creates(_ kind: Record.Kind) -> Bool {
@@ -369,6 +382,11 @@ final class PrimaryPlane {
         inherited.removeAll { entry in
             guard let arena = memory.arenas[entry.arena] else { return true }
             guard arena.isDone(entry.index) || !arena.checkAlive() else { return false }
+            // It was waiting to be published when its arena came: it is admitted from the ring.
+            if memory.intentsInRing().contains(UInt64(entry.arena) << 8 | UInt64(entry.index)) {
+                arena.tracked -= 1
+                return true
+            }
             defer {
                 memory.giveBack(sequence: 0, arena: entry.arena, index: entry.index, blocks: (try? arena.intent(entry.index))?.blocks ?? 0)
                 arena.tracked -= 1
@@ -417,15 +435,15 @@ final class PrimaryPlane {
     /// `wasShipped`: its record, with its result, is in the stream already.
     private func settle(_ sequence: SequenceNumber, _ arena: Arena, _ result: Intent.Result, wasShipped: Bool = false) {
         guard let operation = tracker.operations[sequence], !operation.isSettled else { return }
-        // A result that the process made up can't reach beyond what it could have written.
+        // A result that the process made up can't reach beyond what it could have written, or be done before or after all.
         let settlement = tracker.settle(sequence, value: result.value, actualOffset: min(result.actualOffset, 1 << 62),
-            doneReserved: result.doneReserved, contended: result.contended)
+            doneReserved: min(max(result.doneReserved, sequence.value + 1), memory.reserved), contended: result.contended)
         if !operation.names.isEmpty {
             if decided.remove(sequence) != nil {
                 finish(operation, arena, settlement)
                 return
             }
-            let isUnknown = creates(operation.kind) && result.object.isNone
+            let isUnknown = creates(operation.kind) && !isPlausible(result, of: operation)
             let succeeded = result.value >= 0 && !isUnknown
             if operation.position != .none { shipOutcome(operation, succeeded: succeeded, result) }
             if result.value >= 0, isUnknown || (isStreaming && operation.position == .none && !wasShipped) {
@@ -514,6 +532,18 @@ final class PrimaryPlane {
         }
     }
 
+    /// Waiters whose bound is over, or that are gone, hold up neither the ring nor their arena.
+    private func forgetWaitersThatGaveUp() {
+        let now = Clock.monotonic
+        guard release.waiting > 0, now - waitersSeen > 100_000_000 else { return }
+        waitersSeen = now
+        for waiter in release.remove(where: { waiter in
+            memory.arenas[waiter.arena].map { $0.isDone(waiter.index) || !$0.checkAlive() } ?? true
+        }) {
+            answered.append((waiter.sequence.value, waiter.arena, waiter.index))
+        }
+    }
+
     private func answer(_ waiter: Waiter, ok: Bool) {
         memory.answer(sequence: waiter.sequence.value, arena: waiter.arena, index: waiter.index, ok: ok)
         answered.append((waiter.sequence.value, waiter.arena, waiter.index))
@@ -598,6 +628,7 @@ final class PrimaryPlane {
     func endTurn() {
         if batch.isEmpty && batchesUnjournaled == 0 { journaledBelow = memory.drained }
         retryRepairs()
+        forgetWaitersThatGaveUp()
         if release.isHolding, isStreaming, copy == nil || needsPeer, !owesRepairs {
             for waiter in release.endHold(at: release.appended) { answer(waiter, ok: true) }
         }
@@ -631,7 +662,7 @@ final class PrimaryPlane {
 
     func repair(_ object: ObjectID, _ settlement: Settlement) {
         guard isStreaming else { return }
-        if !settlement.repairNames.isEmpty { for key in settlement.repairNames { fillName(key) } }
+        for key in settlement.repairNames { fillName(key) }
         guard !settlement.repairRanges.isEmpty || settlement.repairsSize || settlement.repairAttributes,
             names.contains(object)
         else { return }
@@ -698,7 +729,11 @@ final class PrimaryPlane {
                 let wanted = min(UInt64(buffer.count), end - offset)
                 let count = pread(descriptor, buffer.baseAddress, Int(wanted), off_t(offset))
                 if count < 0 && errno == EINTR { continue }
-                if count <= 0 { break }
+                if count < 0 {
+                    readFailed(object, errno)
+                    return true
+                }
+                if count == 0 { break }
                 var record = Record(.fill)
                 record.object = object
                 record.offset = offset
@@ -713,51 +748,65 @@ final class PrimaryPlane {
         return true
     }
 
+    /// This node's bytes can't be read: it is no source any more, and the stream ends without a promise.
+    func readFailed(_ object: ObjectID, _ code: Int32) {
+        dataIsSuspect = true
+        refusal = "reading object \(object.inode): \(describe(errno: code)); this node's data is suspect"
+    }
+
     /// The whole of an object that the stream knows by name only.
     func shipWhole(_ object: ObjectID) {
         guard isStreaming, names.kind(of: object) == .file, announce(object) else { return }
         fills.append(object)
     }
 
-    /// What a name means now, looked up and shipped: after name operations that ran at the same time.
+    /// What a name means now, looked up and shipped whatever the table says: after name operations that ran at the same time,
+    /// the table has the order of their ends, the secondary that of their records.
     private func fillName(_ key: NameTable.Name) {
         guard let path = names.path(of: key.parent) else { return }
-        let known = names.lookup(key.parent, key.name)
         let found = tree.look(root: path.root.root, path: join(path.bytes, key.name))
         counters.repairs += 1
         batch.mustReach = max(batch.mustReach, memory.reserved)
         guard let found else {
-            guard known != nil else { return }
             noteNameless(names.remove(key.parent, key.name))
             shipAbsent(key)
             return
         }
-        if known == found.object { return }
-        present(found, at: key)
+        place(found, at: key)
+        tell(found, at: key)
     }
 
-    /// Tells the peer, and the table, that `key` means `found`; its contents follow.
-    private func present(_ found: Tree.Found, at key: NameTable.Name) {
-        let isNew = !names.contains(found.object)
-        if let old = names.names(of: found.object).first, old.parent != key.parent || old.name != key.name {
-            // It moved: as a rename, so that a directory keeps what is in it.
-            var record = Record(.rename)
-            record.parent = old.parent
-            record.name = old.name
-            record.targetParent = key.parent
-            record.targetName = key.name
-            record.object = found.object
-            if isStreaming { announce(found.object) }
-            change { try names.move(old.parent, old.name, to: key.parent, key.name) }
-            if isStreaming { ship(record, about: [found.object, key.parent, old.parent], isRepair: true) }
-            return
-        }
+    /// The table follows what was found.
+    private func place(_ found: Tree.Found, at key: NameTable.Name) {
         change { try names.insert(found.object, NameTable.Kind(mode: found.status.mode), key.parent, key.name) }
         nameless.remove(found.object)
         timesPending.insert(found.object)
-        guard isStreaming else { return }
-        if copy != nil { announce(found.object) } else { shipPresent(found.object, found) }
-        if isNew { shipWhole(found.object) }
+    }
+
+    /// Tells the peer that `key` means `found`, with its bytes.
+    private func tell(_ found: Tree.Found, at key: NameTable.Name) {
+        guard isStreaming, announce(key.parent), announce(found.object) else { return }
+        shipPresent(found.object, found, at: key)
+        if names.kind(of: found.object) == .file { fills.append(found.object) }
+    }
+
+    /// A name that the pass of names found, and the table did not have.
+    private func present(_ found: Tree.Found, at key: NameTable.Name, movedFrom old: NameTable.Name?) {
+        guard let old else {
+            place(found, at: key)
+            tell(found, at: key)
+            return
+        }
+        // As a rename, so that a directory keeps what is in it.
+        var record = Record(.rename)
+        record.parent = old.parent
+        record.name = old.name
+        record.targetParent = key.parent
+        record.targetName = key.name
+        record.object = found.object
+        let isKnown = isStreaming && announce(found.object) && announce(key.parent)
+        change { try names.move(old.parent, old.name, to: key.parent, key.name) }
+        if isKnown { ship(record, about: [found.object, key.parent, old.parent], isRepair: true) }
     }
 
     private func shipAbsent(_ key: NameTable.Name) {
@@ -771,8 +820,8 @@ final class PrimaryPlane {
 
     /// The name fill of one object as it is now; false when it can't be found where its name says.
     @discardableResult
-    func shipPresent(_ object: ObjectID, _ found: Tree.Found?) -> Bool {
-        guard let key = names.names(of: object).first, let path = names.path(of: object) else { return false }
+    func shipPresent(_ object: ObjectID, _ found: Tree.Found?, at name: NameTable.Name? = nil) -> Bool {
+        guard let key = name ?? names.names(of: object).first, let path = names.path(of: object) else { return false }
         guard let found = found ?? tree.look(root: path.root.root, path: path.bytes), found.object == object else { return false }
         var record = Record(.present)
         record.object = object
@@ -810,33 +859,32 @@ final class PrimaryPlane {
     /// removed outside the capture. Returns how many names were repaired.
     func passOfNames() throws -> Int {
         var repaired = 0
-        var seen: [ObjectID: NameTable.Name] = [:]
+        var seen: Set<NameTable.Name> = []
         var entries: [Tree.Entry] = []
         let inFlight = Set(tracker.operations.values.flatMap(\.names))
         try tree.walk(
             found: { entry in
-                seen[entry.object] = NameTable.Name(parent: entry.parent, name: entry.name)
+                seen.insert(NameTable.Name(parent: entry.parent, name: entry.name))
                 if names.lookup(entry.parent, entry.name) != entry.object { entries.append(entry) }
             }, skipped: { _ in })
         // Names that operations in the ring or in their calls are about are theirs to settle; only what nobody knows is told
         // at once, since an operation on it waits.
         let undrained = memory.drained < memory.reserved
-        for entry in entries where !inFlight.contains(NameTable.Name(parent: entry.parent, name: entry.name)) {
-            if undrained, names.contains(entry.object) { continue }
+        for entry in entries {
             let key = NameTable.Name(parent: entry.parent, name: entry.name)
+            if inFlight.contains(key) || (undrained && names.contains(entry.object)) { continue }
             guard let path = names.path(of: entry.parent),
                 let found = tree.look(root: path.root.root, path: join(path.bytes, entry.name)), found.object == entry.object
             else { continue }
-            present(found, at: key)
+            present(found, at: key, movedFrom: names.names(of: entry.object).first { !seen.contains($0) })
             repaired += 1
         }
-        var gone: [ObjectID] = []
-        names.forEachName { _, object, _ in if seen[object] == nil { gone.append(object) } }
-        for object in gone where !undrained {
-            guard let key = names.names(of: object).first, !inFlight.contains(key), let path = names.path(of: object),
-                tree.look(root: path.root.root, path: path.bytes)?.object != object
+        var gone: [NameTable.Name] = []
+        if !undrained { names.forEachName { name, _, _ in if !seen.contains(name) { gone.append(name) } } }
+        for key in gone where !inFlight.contains(key) {
+            guard names.lookup(key.parent, key.name) != nil, let path = names.path(of: key.parent),
+                tree.look(root: path.root.root, path: join(path.bytes, key.name)) == nil
             else { continue }
-            guard names.lookup(key.parent, key.name) == object else { continue }
             noteNameless(names.remove(key.parent, key.name))
             shipAbsent(key)
             repaired += 1

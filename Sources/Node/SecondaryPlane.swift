@@ -58,7 +58,7 @@ final class SecondaryPlane {
         guard header.previousChain == received.chain, header.firstPosition == received.position.next, bytes.count == header.batchBytes else {
             throw NodeError(76, "batch \(header.firstPosition.value) to \(header.lastPosition.value) does not follow \(received.position.value)")
         }
-        received = Mark(position: header.lastPosition, sequence: header.lastSequence, chain: header.chain)
+        received = Mark(position: header.lastPosition, sequence: max(received.sequence, header.lastSequence), chain: header.chain)
         writing.append((received, Array(bytes)))
         batches += 1
         #if LOCKSTEP_FAULTS

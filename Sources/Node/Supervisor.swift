@@ -13,7 +13,7 @@ import Synchronization
 final class Supervisor: Sendable {
     enum Event: Sendable {
         /// No peer answers, or it can't be promoted while a copy runs; it had acknowledged up to here.
-        case peerLost(acked: StreamPosition)
+        case peerLost(acked: StreamPosition, request: UInt64)
         case peerUpToDate
     }
 
@@ -49,10 +49,10 @@ final class Supervisor: Sendable {
 
     private func handle(_ event: Event) throws {
         switch event {
-        case .peerLost(let acked):
+        case .peerLost(let acked, let request):
             try state.update { $0.alone = acked }
             log.info("alone: durability points are released without the peer, which is outdated at position \(acked.value)")
-            _ = orders.post(.alonePermit)
+            _ = orders.post(.alonePermit(request: request))
         case .peerUpToDate:
             try state.update { $0.alone = nil }
             log.info("paired: durability points wait for the peer")
@@ -132,6 +132,11 @@ final class Supervisor: Sendable {
 
     /// Promotes this node: its journal is replayed to the end, the new epoch is durable, then applications may start (I2).
     private func takeOver() -> ControlReply {
+        let record = state.record
+        if record.role == .primary {
+            // Tried again after it had succeeded.
+            return ControlReply(fields: ["epoch": "\(record.epoch.value)", "position": "\(record.alone?.value ?? 0)"])
+        }
         guard let replayed: Result<StreamPosition, NodeError> = ask(seconds: 600, { .promote($0) }) else {
             return ControlReply(refusing: .bound, "the journal was not replayed within 600 s")
         }

@@ -23,6 +23,8 @@ final class Tree {
     }
 
     let roots: [Root]
+    /// Why the last `open` failed, 0 if it did not, or found something else.
+    private(set) var openRefused: Int32 = 0
     private let configuration: Configuration
     private static let noFollow = AT_SYMLINK_NOFOLLOW
     /// linux/fcntl.h: behind _GNU_SOURCE in glibc.
@@ -78,7 +80,8 @@ final class Tree {
     }
 
     private func resolve(root: UInt32, path: [UInt8], flags: Int32) -> Int32 {
-        (path.isEmpty ? [0x2e, 0] : path + [0]).withUnsafeBufferPointer { bytes in
+        guard Int(root) < roots.count else { return -ENOENT }
+        return (path.isEmpty ? [0x2e, 0] : path + [0]).withUnsafeBufferPointer { bytes in
             bytes.withMemoryRebound(to: CChar.self) { text in
                 lockstep_openat2(roots[Int(root)].descriptor, text.baseAddress, UInt64(UInt32(bitPattern: flags)), 0,
                     UInt64(LOCKSTEP_RESOLVE_NO_SYMLINKS | LOCKSTEP_RESOLVE_BENEATH))
@@ -90,10 +93,16 @@ final class Tree {
     /// closing it drops nobody's.
     func open(_ object: ObjectID, path: [UInt8]) -> Int32? {
         let descriptor = resolve(root: object.root, path: path, flags: O_RDONLY | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK)
+        openRefused = descriptor < 0 ? -descriptor : 0
         guard descriptor >= 0 else { return nil }
         if let found = identify(descriptor, root: object.root), found.object == object { return descriptor }
         close(descriptor)
         return nil
+    }
+
+    /// For a message.
+    func display(_ root: UInt32, _ path: [UInt8]) -> String {
+        (Int(root) < roots.count ? roots[Int(root)].path : "?") + "/" + String(decoding: path, as: UTF8.self)
     }
 
     func target(root: UInt32, path: [UInt8]) -> [UInt8]? {

@@ -25,6 +25,9 @@ public struct TrackedOperation: Sendable {
     /// Bytes to be read and shipped again when it is settled: something else touched them at the same time.
     fileprivate var repairRange: ByteRange?
     fileprivate var repairNames = false
+    fileprivate var repairSize = false
+    fileprivate var repairAttributes = false
+    fileprivate var isAttribute: Bool { kind == .chmod || kind == .chown }
 
     public init(sequence: SequenceNumber, kind: Record.Kind, arena: UInt32, index: UInt32, blocks: UInt64,
         object: ObjectID = .none, range: ByteRange = ByteRange(0, 0), names: [NameTable.Name] = [], argument: UInt64 = 0,
@@ -75,6 +78,7 @@ public struct OperationTracker: Sendable {
     public private(set) var unsettled: [SequenceNumber] = []
     private var byObject: [ObjectID: [SequenceNumber]] = [:]
     private var byName: [NameTable.Name: [SequenceNumber]] = [:]
+    private var byAttributes: [ObjectID: [SequenceNumber]] = [:]
     /// Settled, kept while an operation with a lower number than their `doneReserved` may still be drained.
     private var lingering: [SequenceNumber] = []
 
@@ -92,13 +96,28 @@ public struct OperationTracker: Sendable {
                 else { continue }
                 let both = ByteRange(max(earlier.range.lowerBound, operation.range.lowerBound),
                     min(earlier.range.upperBound, operation.range.upperBound))
+                // A write and a truncation: the size depends on their order too.
+                let changesSize = operation.kind != .write || earlier.kind != .write
                 operation.repairRange = operation.repairRange.map { $0.union(both) } ?? both
+                operation.repairSize = operation.repairSize || changesSize
                 if !earlier.isSettled {
                     earlier.repairRange = earlier.repairRange.map { $0.union(both) } ?? both
+                    earlier.repairSize = earlier.repairSize || changesSize
                     operations[other] = earlier
                 }
             }
             byObject[operation.object, default: []].append(operation.sequence)
+        }
+        if operation.isAttribute {
+            for other in byAttributes[operation.object] ?? [] {
+                guard var earlier = operations[other], earlier.doneReserved > operation.sequence.value else { continue }
+                operation.repairAttributes = true
+                if !earlier.isSettled {
+                    earlier.repairAttributes = true
+                    operations[other] = earlier
+                }
+            }
+            byAttributes[operation.object, default: []].append(operation.sequence)
         }
         for key in operation.names {
             for other in byName[key] ?? [] {
@@ -186,7 +205,11 @@ public struct OperationTracker: Sendable {
             guard var operation = operations[sequence] else { continue }
             operation.position = .none
             operation.repairNames = !operation.names.isEmpty
-            if !operation.range.isEmpty { operation.repairRange = operation.range }
+            if !operation.range.isEmpty {
+                operation.repairRange = operation.range
+                operation.repairSize = true
+            }
+            operation.repairAttributes = operation.isAttribute
             operations[sequence] = operation
         }
     }
@@ -206,6 +229,7 @@ public struct OperationTracker: Sendable {
             guard let operation = operations[sequence], operation.doneReserved <= drained else { return false }
             operations[sequence] = nil
             if !operation.range.isEmpty { OperationTracker.remove(sequence, from: &byObject, operation.object) }
+            if operation.isAttribute { OperationTracker.remove(sequence, from: &byAttributes, operation.object) }
             for key in operation.names { OperationTracker.remove(sequence, from: &byName, key) }
             return true
         }
@@ -225,8 +249,9 @@ public struct OperationTracker: Sendable {
         var settlement = Settlement()
         if let range = operation.repairRange {
             settlement.repairRanges.append(range)
-            settlement.repairsSize = operation.kind != .write || range.upperBound == .max
+            settlement.repairsSize = operation.repairSize || operation.kind != .write || range.upperBound == .max
         }
+        if operation.repairAttributes { settlement.repairAttributes = true }
         if operation.repairNames { settlement.repairNames = operation.names }
         return settlement
     }

@@ -90,6 +90,13 @@ public struct ReleaseQueue: Sendable {
         return released
     }
 
+    /// Takes waiters out that wait no longer.
+    public mutating func remove(where isOver: (Waiter) -> Bool) -> [Waiter] {
+        let over = waiters.filter(isOver)
+        if !over.isEmpty { waiters.removeAll { over.contains($0) } }
+        return over
+    }
+
     /// Everybody who waits, because this node holds the alone permit (I1) or because the stream ended.
     public mutating func releaseAll() -> [Waiter] {
         defer { waiters = [] }
