@@ -150,14 +150,17 @@ public struct OperationTracker: Sendable {
             if contended {
                 settlement.repairRanges = [.all]
                 settlement.repairsSize = true
+                touched(sequence, .all)
             } else if value < 0 || UInt64(value) < operation.range.count {
                 settlement.repairRanges.append(operation.range)
                 settlement.repairsSize = true
             }
             if !contended, operation.predictedOffset, value > 0, actualOffset != operation.range.lowerBound {
+                let actual = ByteRange(offset: actualOffset, count: UInt64(value))
                 settlement.repairRanges.append(operation.range)
-                settlement.repairRanges.append(ByteRange(offset: actualOffset, count: UInt64(value)))
+                settlement.repairRanges.append(actual)
                 settlement.repairsSize = true
+                touched(sequence, operation.range.union(actual))
             }
         case .truncate, .allocate, .fill:
             if value < 0 {
@@ -180,6 +183,7 @@ public struct OperationTracker: Sendable {
             // Where an append really went is not known.
             settlement.repairRanges = [.all]
             settlement.repairsSize = true
+            touched(sequence, .all)
         case .write, .truncate, .allocate, .fill:
             settlement.repairRanges.append(operation.range)
             settlement.repairsSize = true
@@ -244,6 +248,9 @@ public struct OperationTracker: Sendable {
         lingering.append(sequence)
         return operation
     }
+
+    /// What it really may have changed: later operations overlap with that.
+    private mutating func touched(_ sequence: SequenceNumber, _ range: ByteRange) { operations[sequence]?.range = range }
 
     private func collisions(of operation: TrackedOperation) -> Settlement {
         var settlement = Settlement()
