@@ -537,6 +537,9 @@ final class DataPlane {
         case .batch(let bytes):
             guard let secondary, isWelcome else { throw NodeError(76, "unexpected batch") }
             try secondary.receive(bytes)
+            #if LOCKSTEP_FAULTS
+            if Faults.acknowledgesEarly { return try holdBack(Array(bytes)) }
+            #endif
             try submit(journal.append(bytes))
         case .ack(let ack):
             guard let primary, isWelcome else { throw NodeError(76, "unexpected acknowledgement") }
@@ -616,7 +619,20 @@ final class DataPlane {
 
     // MARK: Secondary
 
+    #if LOCKSTEP_FAULTS
+    /// Planted fault: acknowledged, and written only when the next batch comes, or after a while.
+    private var heldBack: (batch: [UInt8], since: UInt64)?
+
+    private func holdBack(_ batch: [UInt8]?) throws {
+        if let heldBack { try heldBack.batch.withUnsafeBytes { try submit(journal.append($0)) } }
+        heldBack = batch.map { ($0, Clock.monotonic) }
+    }
+    #endif
+
     private func turnSecondary(_ secondary: SecondaryPlane) throws {
+        #if LOCKSTEP_FAULTS
+        if let heldBack, Clock.monotonic - heldBack.since > 50_000_000, journal.hasRoom { try holdBack(nil) }
+        #endif
         if let connection, isWelcome, let ack = secondary.ack() { connection.queue(.ack(ack)) }
         guard let promotion, !promotionFinishing, !secondary.isWriting else { return }
         if connection != nil && isWelcome {
