@@ -11,6 +11,7 @@
 static struct arena table[ARENAS_MAX];
 static uint32_t living_count;
 static uint32_t unannounced_count;
+static uint64_t made_count;
 static uint32_t range_first, range_count;
 static uint32_t cursor; /* the number given last is the last to be given again: a late word in the ring is told apart */
 static int prepared[ARENAS_PREPARED_MAX];
@@ -100,6 +101,7 @@ struct arena *arenas_make(int process, int32_t pid, uint64_t start_time, const u
         return NULL;
     }
     arena->process = process;
+    arena->made = ++made_count;
     arena->announced = false;
     arena->living = true;
     living_count++;
@@ -122,10 +124,13 @@ bool arenas_retire(uint32_t number) {
 }
 
 struct arena *arenas_first_unannounced(void) {
+    struct arena *first = NULL;
     if (unannounced_count == 0) return NULL;
-    for (uint32_t slot = 0; slot < ARENAS_MAX; slot++)
-        if (table[slot].living && !table[slot].announced) return &table[slot];
-    return NULL;
+    for (uint32_t slot = 0; slot < ARENAS_MAX; slot++) {
+        struct arena *arena = &table[slot];
+        if (arena->living && !arena->announced && (first == NULL || arena->made < first->made)) first = arena;
+    }
+    return first;
 }
 
 void arenas_announced(struct arena *arena) {

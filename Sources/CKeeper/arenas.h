@@ -24,6 +24,7 @@ struct arena {
     uint32_t number;
     int32_t pid;
     uint64_t start_time;
+    uint64_t made;   /* counts: of two arenas of one process, before and after an exec, the daemon must hear of the later one last */
 };
 
 /* The range of numbers that the daemon gave to this keeper; living arenas keep theirs when it changes. */
@@ -39,7 +40,7 @@ bool arenas_retire(uint32_t number);
 
 uint32_t arenas_living(void);
 
-/* One that the daemon does not know yet, or NULL. */
+/* The one made first of those that the daemon does not know yet, or NULL. */
 struct arena *arenas_first_unannounced(void);
 void arenas_announced(struct arena *arena);
 /* The daemon is gone: the next one knows none. */
