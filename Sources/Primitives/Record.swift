@@ -97,27 +97,20 @@ extension Record {
     /// Appends header and names to `buffer`; the caller appends `payloadBytes` bytes of payload.
     public func encode(into buffer: inout [UInt8]) {
         precondition(name.count <= Record.nameBytesMax && targetName.count <= Record.nameBytesMax)
-        buffer.appendInteger(kind.rawValue)
-        buffer.appendInteger(flags.rawValue)
-        buffer.appendInteger(UInt32(bytes))
-        buffer.appendInteger(position.value)
-        buffer.appendInteger(sequence.value)
-        for id in [object, parent, targetParent] {
-            buffer.appendInteger(id.inode)
-            buffer.appendInteger(id.generation)
-            buffer.appendInteger(id.root)
-        }
-        buffer.appendInteger(offset)
-        buffer.appendInteger(length)
-        buffer.appendInteger(argument)
-        buffer.appendInteger(mode)
-        buffer.appendInteger(owner)
-        buffer.appendInteger(group)
-        buffer.appendInteger(UInt16(name.count))
-        buffer.appendInteger(UInt16(targetName.count))
-        buffer.appendInteger(UInt64(bitPattern: modificationTime))
-        buffer.appendInteger(payloadBytes)
-        buffer.appendInteger(UInt32(0))
+        // Sixteen words at once: this runs for every operation.
+        let lengths = UInt64(name.count) << 32 | UInt64(targetName.count) << 48
+        let words: InlineArray<16, UInt64> = [
+            UInt64(kind.rawValue) | UInt64(flags.rawValue) << 16 | UInt64(bytes) << 32, position.value, sequence.value,
+            object.inode, UInt64(object.generation) | UInt64(object.root) << 32,
+            parent.inode, UInt64(parent.generation) | UInt64(parent.root) << 32,
+            targetParent.inode, UInt64(targetParent.generation) | UInt64(targetParent.root) << 32,
+            offset, length, argument, UInt64(mode) | UInt64(owner) << 32, UInt64(group) | lengths,
+            UInt64(bitPattern: modificationTime), UInt64(payloadBytes),
+        ]
+        var encoded = words
+        for index in encoded.indices { encoded[index] = encoded[index].littleEndian }
+        // SAFETY: the bytes of sixteen integers, copied at once.
+        unsafe withUnsafeBytes(of: &encoded) { unsafe buffer.append(contentsOf: $0) }
         buffer.append(contentsOf: name)
         buffer.append(contentsOf: targetName)
     }
