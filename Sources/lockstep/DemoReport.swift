@@ -33,7 +33,7 @@ struct DemoReport: Encodable, CustomStringConvertible {
         var findings = troubles
         if lost > 0 { findings.append("\(lost) acknowledged commits are lost") }
         if !treesEqual { findings.append("the trees were not equal") }
-        if tailUnexplained > 0 { findings.append("\(tailUnexplained) differences after the kill belong to no unacknowledged operation") }
+        if tailUnexplained > 0 { findings.append("differences after the kill that belong to no unacknowledged operation: \(tailUnexplained)") }
         if integrity != "ok" { findings.append("integrity check: \(integrity)") }
         if acknowledged == 0 { findings.append("no commit was acknowledged: nothing was shown") }
         return findings
@@ -46,8 +46,8 @@ struct DemoReport: Encodable, CustomStringConvertible {
     }
 
     private var tail: String {
-        let ranges = tailDiffers == 0 ? "no range of 4 KiB differs" : "\(tailDiffers) ranges of 4 KiB differ"
-        if tailUnexplained > 0 { return "\(ranges); \(tailUnexplained) differences belong to no unacknowledged operation" }
+        let ranges = "ranges of 4 KiB that differ: \(tailDiffers)"
+        if tailUnexplained > 0 { return "\(ranges); differences that belong to no unacknowledged operation: \(tailUnexplained)" }
         return tailDiffers == 0 ? ranges : "\(ranges), all of operations not yet acknowledged"
     }
 

@@ -297,12 +297,12 @@ import Testing
         report.tailDiffers = 3
         report.judge()
         #expect(report.passed)
-        #expect("\(report)".contains("tail after the kill  3 ranges of 4 KiB differ, all of operations not yet acknowledged\n"))
+        #expect("\(report)".contains("tail after the kill  ranges of 4 KiB that differ: 3, all of operations not yet acknowledged\n"))
         report.tailUnexplained = 1
         report.judge()
         #expect(!report.passed)
-        #expect(report.verdict == "failed: 1 differences after the kill belong to no unacknowledged operation")
-        #expect("\(report)".contains("tail after the kill  3 ranges of 4 KiB differ; 1 differences belong to no unacknowledged operation\n"))
+        #expect(report.verdict == "failed: differences after the kill that belong to no unacknowledged operation: 1")
+        #expect("\(report)".contains("tail after the kill  ranges of 4 KiB that differ: 3; differences that belong to no unacknowledged operation: 1\n"))
         #expect(try jsonLine(report).contains("\"tailUnexplained\":1"))
     }
 }
