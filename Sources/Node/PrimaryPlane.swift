@@ -902,9 +902,12 @@ final class PrimaryPlane {
     }
 
     func shipTimes(of object: ObjectID) {
-        guard names.contains(object), copy?.isAnnounced(object) ?? true, let path = names.path(of: object),
-            let found = tree.look(root: path.root.root, path: path.bytes), found.object == object
-        else { return }
+        guard names.contains(object), copy?.isAnnounced(object) ?? true, let path = names.path(of: object) else { return }
+        guard let found = tree.look(root: path.root.root, path: path.bytes), found.object == object else {
+            // It has been moved, and the table does not know yet: the next time.
+            timesPending.insert(object)
+            return
+        }
         var record = Record(.times)
         record.object = object
         record.modificationTime = found.status.modified_nanoseconds
