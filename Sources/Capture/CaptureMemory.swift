@@ -122,6 +122,7 @@ public final class CaptureMemory {
         lockstep_control_set_epoch(control, epoch.value)
         // Without a modification map every extent counts as hot: nobody waits for marks.
         lockstep_control_set_switch(control, LOCKSTEP_SWITCH_ALL_HOT, 1)
+        lockstep_control_set_switch(control, LOCKSTEP_SWITCH_HOLD, 0)
         lockstep_control_set_data_plane(control, LOCKSTEP_DATA_PLANE_AWAKE)
     }
 
@@ -238,6 +239,9 @@ public final class CaptureMemory {
 
     public func setReleased(below sequence: UInt64) { lockstep_control_set_released(control, sequence) }
     public var released: UInt64 { lockstep_control_released(control) }
+
+    /// New operations wait before they are published, or go on.
+    public func setHold(_ on: Bool) { lockstep_control_set_switch(control, LOCKSTEP_SWITCH_HOLD, on ? 1 : 0) }
 
     // MARK: Waking up
 

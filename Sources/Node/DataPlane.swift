@@ -226,11 +226,11 @@ final class DataPlane {
     private func turnCopy(_ primary: PrimaryPlane) throws {
         guard primary.isStreaming, primary.batch.bytes < Limits.batchBytes, (connection?.unsentBytes ?? 0) < Limits.sendBytesMax / 2
         else { return }
-        if let request = try primary.fills.turn(plane: primary) {
+        if let request = primary.fills.turn(plane: primary) {
             try uring.read(request.descriptor, into: primary.fills.buffer.baseAddress!, count: request.count,
                 offset: request.offset, token: Token.fill.with(0))
         }
-        try primary.copy?.turn(plane: primary)
+        primary.copy?.turn(plane: primary)
     }
 
     /// What can't be read can't be promised: the stream ends, loudly, and is tried again later unless this node's data is suspect.

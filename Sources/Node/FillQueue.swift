@@ -55,7 +55,7 @@ final class FillQueue {
     }
 
     /// One step; small enough that acknowledgements do not wait for it.
-    func turn(plane: PrimaryPlane) throws -> ReadRequest? {
+    func turn(plane: PrimaryPlane) -> ReadRequest? {
         if isReading { return nil }
         if read != nil {
             place(plane)
@@ -65,7 +65,7 @@ final class FillQueue {
             isReading = true
             return request
         }
-        if next == files.count, current == nil { try lookForMissing(plane) }
+        if next == files.count, current == nil { lookForMissing(plane) }
         return nil
     }
 
@@ -113,19 +113,19 @@ final class FillQueue {
         return false
     }
 
-    private func lookForMissing(_ plane: PrimaryPlane) throws {
+    private func lookForMissing(_ plane: PrimaryPlane) {
         guard !missing.isEmpty else { return }
         let overdue = missing.contains { Clock.monotonic - $0.since > 1_000_000_000 }
         // The table and the file system disagree for good: somebody else moved it.
-        if overdue { _ = try plane.passOfNames() }
+        if overdue { plane.namesInDoubt = true }
         let again = missing
         missing = []
         for entry in again where plane.names.contains(entry.object) {
             guard let path = plane.names.path(of: entry.object) else { continue }
             if let found = plane.tree.look(root: path.root.root, path: path.bytes), found.object == entry.object {
                 files.append(entry.object)
-            } else if !overdue {
-                missing.append(entry)
+            } else {
+                missing.append(overdue ? (entry.object, Clock.monotonic) : entry)
             }
         }
     }

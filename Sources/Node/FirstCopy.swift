@@ -64,7 +64,7 @@ final class FirstCopy {
     }
 
     /// One step; small enough that acknowledgements do not wait for it.
-    func turn(plane: PrimaryPlane) throws {
+    func turn(plane: PrimaryPlane) {
         if ended != nil { return }
         if next < order.count {
             let end = min(next + Limits.announcePerTurn, order.count)
@@ -81,7 +81,7 @@ final class FirstCopy {
         } else if !plane.fills.isEmpty {
             return
         } else if !missing.isEmpty {
-            try lookForMissing(plane)
+            lookForMissing(plane)
         } else if nextTimes < timesOf.count {
             let end = min(nextTimes + Limits.announcePerTurn, timesOf.count)
             for object in timesOf[nextTimes..<end] { plane.shipTimes(of: object) }
@@ -92,7 +92,7 @@ final class FirstCopy {
         }
     }
 
-    private func lookForMissing(_ plane: PrimaryPlane) throws {
+    private func lookForMissing(_ plane: PrimaryPlane) {
         let again = Set(missing)
         missing = []
         for object in again where plane.names.contains(object) { announce(object, plane: plane) }
@@ -100,7 +100,7 @@ final class FirstCopy {
             missingSince = nil
         } else if let since = missingSince, Clock.monotonic - since > 1_000_000_000 {
             missingSince = nil
-            _ = try plane.passOfNames()
+            plane.namesInDoubt = true
         }
     }
 }

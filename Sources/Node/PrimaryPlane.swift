@@ -54,7 +54,8 @@ final class PrimaryPlane {
     private var batchesUnjournaled = 0
     private var timesPending: Set<ObjectID> = []
     private var nameless: Set<ObjectID> = []
-    private var namesInDoubt = false
+    var namesInDoubt = false
+    private var holdingSince: UInt64?
     private var unannouncedSince: UInt64?
     private var waitersSeen: UInt64 = 0
     /// Creations that are in the table although their makers have not returned.
@@ -358,8 +359,29 @@ final class PrimaryPlane {
             applyName(operation, result)
             return
         }
-        do { _ = try passOfNames() } catch { log.info("pass of names: \(error)") }
+        do { try adopt(object) } catch { log.info("looking for object \(object.inode): \(error)") }
         if !names.contains(object) { nameless.insert(object) }
+    }
+
+    /// Looks for one object that was made outside the capture, and tells of it and of what it lies in, as far as nobody knows
+    /// that; whatever else is new comes through the ring, or is found by a pass of names.
+    private func adopt(_ object: ObjectID) throws {
+        var unknown: [ObjectID: Tree.Entry] = [:]
+        try tree.walk(found: { entry in if !names.contains(entry.object) { unknown[entry.object] = entry } }, skipped: { _ in })
+        var chain: [Tree.Entry] = []
+        var next = object
+        while !names.contains(next), let entry = unknown.removeValue(forKey: next) {
+            chain.append(entry)
+            next = entry.parent
+        }
+        for entry in chain.reversed() {
+            guard let path = names.path(of: entry.parent),
+                let found = tree.look(root: path.root.root, path: join(path.bytes, entry.name)), found.object == entry.object
+            else { return }
+            let key = NameTable.Name(parent: entry.parent, name: entry.name)
+            place(found, at: key)
+            tell(found, at: key)
+        }
     }
 
     // MARK: Settling
@@ -632,10 +654,7 @@ final class PrimaryPlane {
         if release.isHolding, isStreaming, copy == nil || needsPeer, !owesRepairs {
             for waiter in release.endHold(at: release.appended) { answer(waiter, ok: true) }
         }
-        if namesInDoubt && memory.isRingEmpty {
-            namesInDoubt = false
-            do { _ = try passOfNames() } catch { log.info("pass of names: \(error)") }
-        }
+        if namesInDoubt { compareNames() }
         tracker.forget(drained: memory.drained)
         advanceConsumed()
         giveBack()
@@ -678,8 +697,9 @@ final class PrimaryPlane {
             if read(entry.object, entry.settlement) { continue }
             if Clock.monotonic - entry.since > 1_000_000_000 {
                 // Its name in the table and the file system disagree for good: somebody else moved it.
-                log.info("object \(entry.object.inode) is not where its name was; pass of names")
-                _ = try? passOfNames()
+                log.info("object \(entry.object.inode) is not where its name was; names are compared")
+                namesInDoubt = true
+                pendingRepairs.append((entry.object, entry.settlement, Clock.monotonic))
                 continue
             }
             pendingRepairs.append(entry)
@@ -891,6 +911,22 @@ final class PrimaryPlane {
         }
         if repaired > 0 { log.info("pass of names: \(repaired) names repaired") }
         return repaired
+    }
+
+    /// The table and the trees differ and no operation in the ring explains it: new operations are held for as long as those
+    /// in their calls need to return, bounded, and all names are compared.
+    func compareNames() {
+        let now = Clock.monotonic
+        guard let since = holdingSince else {
+            holdingSince = now
+            memory.setHold(true)
+            return
+        }
+        guard memory.isRingEmpty, tracker.unsettled.isEmpty || now - since > Limits.holdNanoseconds else { return }
+        namesInDoubt = false
+        holdingSince = nil
+        do { _ = try passOfNames() } catch { log.info("pass of names: \(error)") }
+        memory.setHold(false)
     }
 
     /// Carries modification times of what was touched since the last time; G2 promises them at settle and every 5 s.
