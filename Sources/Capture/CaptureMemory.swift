@@ -253,26 +253,30 @@ public final class CaptureMemory {
 
     // MARK: Arenas
 
-    /// Takes over an arena announced by a keeper.
+    /// Takes over an arena announced by a keeper; both descriptors are its own from here on, also when it refuses.
     public func attach(arena number: UInt32, descriptor: Int32, processDescriptor: Int32, pid: Int32) throws(CaptureError) -> Arena {
-        if let known = arenas[number] {
-            guard known.pid == pid, known.isAlive else { throw CaptureError("arena \(number) was announced twice") }
-            Glibc.close(descriptor)
+        defer { Glibc.close(descriptor) }
+        do {
+            if let known = arenas[number] {
+                guard known.pid == pid, known.isAlive else { throw CaptureError("arena \(number) was announced twice") }
+                Glibc.close(processDescriptor)
+                return known
+            }
+            let bytes = try CaptureMemory.sealedBytes(descriptor, "arena \(number)")
+            guard bytes >= lockstep_arena_bytes() else { throw CaptureError("arena \(number) is too small") }
+            let memory = try CaptureMemory.map(descriptor, bytes)
+            guard lockstep_arena_belongs(memory, number, control) == 1
+            else {
+                munmap(memory, bytes)
+                throw CaptureError("arena \(number) of process \(pid) is not of this module's incarnation")
+            }
+            let arena = Arena(number: number, pid: pid, processDescriptor: processDescriptor, memory: memory, bytes: bytes)
+            arenas[number] = arena
+            return arena
+        } catch {
             Glibc.close(processDescriptor)
-            return known
+            throw error
         }
-        let bytes = try CaptureMemory.sealedBytes(descriptor, "arena \(number)")
-        guard bytes >= lockstep_arena_bytes() else { throw CaptureError("arena \(number) is too small") }
-        let memory = try CaptureMemory.map(descriptor, bytes)
-        Glibc.close(descriptor)
-        guard lockstep_arena_belongs(memory, number, control) == 1
-        else {
-            munmap(memory, bytes)
-            throw CaptureError("arena \(number) of process \(pid) is not of this module's incarnation")
-        }
-        let arena = Arena(number: number, pid: pid, processDescriptor: processDescriptor, memory: memory, bytes: bytes)
-        arenas[number] = arena
-        return arena
     }
 
     /// Forgets the arena of a process that is gone and of which nothing is in flight any more.
