@@ -65,10 +65,9 @@ final class Applier: Sendable {
                         appliedPosition.store(work.position.value, ordering: .releasing)
                         waitingBytes.subtract(bytes.count, ordering: .relaxed)
                         if let ended {
-                            report(.checkpointed(work.position))
+                            report(.checkpointed(work.replayer.mark.position))
                             report(.copyEnded(ended))
-                        } else if work.journalBytes > Limits.checkpointBytes, work.replayer.consistent {
-                            try work.checkpoint()
+                        } else if work.journalBytes > Limits.checkpointBytes, work.replayer.consistent, try work.checkpoint() {
                             report(.checkpointed(work.position))
                         }
                     case .finish:
@@ -129,9 +128,12 @@ final class ApplierWork {
         return copyEnded
     }
 
-    func checkpoint() throws {
-        try replayer.checkpoint(Replayer.Mark(position: position, epoch: epoch, chain: chain))
+    /// False: put off, and the journal is still needed.
+    @discardableResult
+    func checkpoint() throws -> Bool {
+        guard try replayer.checkpoint(Replayer.Mark(position: position, epoch: epoch, chain: chain)) else { return false }
         journalBytes = 0
+        return true
     }
 
     /// For a takeover: what is inconsistent, or nil. From here on the trees belong to the application.

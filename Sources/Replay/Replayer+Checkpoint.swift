@@ -8,9 +8,20 @@ extension Replayer {
 
     /// Makes everything up to `mark.position`, the last position that was applied or held, durable; the journal before it
     /// is not needed any more. Costs a syncfs of every root and the table's size in bytes.
-    public func checkpoint(_ mark: Mark) throws(ReplayError) {
+    ///
+    /// False: it was put off, and the journal is still needed, because a refused call is still in doubt (Refusals.swift).
+    @discardableResult
+    public func checkpoint(_ mark: Mark) throws(ReplayError) -> Bool {
         precondition(!retired)
         if let failure { throw .stopped(failure.description) }
+        if !refusals.isEmpty {
+            do throws(ReplayError) { try requireNoRefusals(forRecords: Refusals.positionsMax, at: mark.position) } catch {
+                failure = error
+                inconsistency = error.description
+                throw error
+            }
+            return false
+        }
         try calling { () throws(SystemError) in
             for tree in trees { try tree.flush() }
         }
@@ -24,6 +35,7 @@ extension Replayer {
         limbo.checkpointDone()
         try writeTable(movingAside: false)
         for object in outlived { try purge(object) }
+        return true
     }
 
     func writeTable(movingAside: Bool) throws(ReplayError) {

@@ -41,9 +41,10 @@ extension Replayer {
         if let name = owed.first {
             throw .inconsistent("the copy did not bring \(shown(name.parent, name.name))", at: position)
         }
+        try requireNoRefusals(at: position)
         copying = false
         inconsistency = nil
-        try checkpoint(Mark(position: record.position, epoch: mark.epoch, chain: mark.chain))
+        _ = try checkpoint(Mark(position: record.position, epoch: mark.epoch, chain: mark.chain))
     }
 
     private func forgetEverything() {
@@ -54,5 +55,6 @@ extension Replayer {
         removed = RemovedObjects(capacity: removed.capacity)
         held.removeAll()
         owed = []
+        refusals = Refusals()
     }
 }

@@ -8,7 +8,9 @@ import Replication
 extension Replayer {
     func write(_ record: Record, _ payload: UnsafeRawBufferPointer) throws(ReplayError) {
         guard let file = try target(record) else { return }
-        try put(payload, file, record.offset)
+        let range = ByteRange(offset: record.offset, count: UInt64(payload.count))
+        guard try accepting(record.object, range, { () throws(ReplayError) in try put(payload, file, record.offset) })
+        else { return }
         if limbo.contains(record.object) {
             limbo.written(record.object, bytes: UInt64(payload.count))
             while let oldest = limbo.nextBeyondBounds() { try purge(oldest) }
@@ -23,12 +25,17 @@ extension Replayer {
         }
         guard record.offset < record.length, let file = try target(record) else { return }
         let count = min(UInt64(payload.count), record.length - record.offset)
-        try put(UnsafeRawBufferPointer(rebasing: payload[..<Int(count)]), file, record.offset)
+        _ = try accepting(record.object, ByteRange(offset: record.offset, count: count)) { () throws(ReplayError) in
+            try put(UnsafeRawBufferPointer(rebasing: payload[..<Int(count)]), file, record.offset)
+        }
     }
 
     func truncate(_ record: Record) throws(ReplayError) {
         guard let file = try target(record) else { return }
-        try calling { () throws(SystemError) in try truncate(file, to: record.length) }
+        // The size is the end of what is in doubt; nothing behind it is, once it is set.
+        _ = try accepting(record.object, ByteRange(record.length, .max)) { () throws(ReplayError) in
+            try calling { () throws(SystemError) in try truncate(file, to: record.length) }
+        }
     }
 
     func truncate(_ file: Int32, to bytes: UInt64) throws(SystemError) {
@@ -43,22 +50,51 @@ extension Replayer {
         guard mode & (collapse | insert) == 0, mode & ~(keepSize | punchHole | zeroRange | unshare) == 0 else {
             throw .unsupported("fallocate mode \(mode)", at: position)
         }
-        guard record.offset <= UInt64(Int64.max) - record.length else {
-            throw .inconsistent("fallocate beyond any file", at: position)
-        }
         guard let file = try target(record) else { return }
-        let result = lockstep_fallocate(file, Int32(mode), Int64(record.offset), Int64(record.length))
-        if result == 0 { return }
-        guard result == -EOPNOTSUPP else {
-            throw .refused(SystemError("fallocate", shown(record.object), code: -result), at: position)
-        }
-        // The file system here can do less than the primary's: the bytes must be the same, the space need not.
+        let range = ByteRange(offset: record.offset, count: record.length)
         let size = try calling { () throws(SystemError) in try FileStatus.of(file).size }
-        let end = record.offset + record.length
-        if mode & (punchHole | zeroRange) != 0 { try zero(file, record.offset, min(end, size)) }
-        if mode & (keepSize | punchHole) == 0 && end > size {
-            try calling { () throws(SystemError) in try truncate(file, to: end) }
+        let changesBytes = mode & (punchHole | zeroRange) != 0
+        let changed = changesBytes ? range : ByteRange(min(max(range.lowerBound, size), range.upperBound), range.upperBound)
+        _ = try accepting(record.object, changed, settles: changesBytes) { () throws(ReplayError) in
+            // Such a call fails everywhere.
+            guard range.upperBound <= UInt64(Int64.max), record.length > 0 else { throw refused("fallocate", record.object, EFBIG) }
+            var result = lockstep_fallocate(file, Int32(mode), Int64(record.offset), Int64(record.length))
+            if result == 0 { return }
+            // The bytes must be the same; the space behind them is the primary's promise, not this node's.
+            let isFull = result == -ENOSPC || result == -EDQUOT
+            if isFull && changesBytes {
+                result = lockstep_fallocate(file, Int32(punchHole | keepSize), Int64(record.offset), Int64(record.length))
+            }
+            guard result == 0 || result == -EOPNOTSUPP || isFull && !changesBytes else {
+                throw refused("fallocate", record.object, -result)
+            }
+            if result == -EOPNOTSUPP && changesBytes { try zero(file, record.offset, min(range.upperBound, size)) }
+            if mode & (keepSize | punchHole) == 0 && range.upperBound > size {
+                try calling { () throws(SystemError) in try truncate(file, to: range.upperBound) }
+            }
         }
+    }
+
+    private func refused(_ call: String, _ object: ObjectID, _ code: Int32) -> ReplayError {
+        .refused(SystemError(call, shown(object), code: code), at: position)
+    }
+
+    /// Runs a call that makes `range` of a file as it is on the primary. False: the file system refused it, as the
+    /// primary's may have done (Refusals.swift).
+    private func accepting(
+        _ object: ObjectID, _ range: ByteRange, settles: Bool = true, _ body: () throws(ReplayError) -> Void
+    ) throws(ReplayError) -> Bool {
+        do throws(ReplayError) { try body() } catch {
+            guard case .refused(let reason, _) = error, Refusals.codes.contains(reason.code) else { throw error }
+            counts.refused += 1
+            // Without a name nothing is compensated: its bytes are not to come back.
+            if limbo.contains(object) { try purge(object) } else {
+                refusals.insert(Refusals.Refusal(object: object, range: range, position: position, code: reason.code))
+            }
+            return false
+        }
+        if settles && !refusals.isEmpty { refusals.settle(object, range) }
+        return true
     }
 
     func changeMode(_ record: Record) throws(ReplayError) {

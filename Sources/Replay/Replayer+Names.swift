@@ -212,7 +212,8 @@ extension Replayer {
             forget(object)
         case .symbolicLink, .file:
             let place = try place(parent, name)
-            if kind == .file && table.names(of: object).count == 1 && own[object]?.isLost == false {
+            // One whose bytes are in doubt is not to come back.
+            if kind == .file && table.names(of: object).count == 1 && own[object]?.isLost == false && !refusals.contains(object) {
                 try moveToLimbo(object, place, root: try rootNumber(of: parent))
                 table.remove(parent, name)
             } else {
@@ -260,6 +261,7 @@ extension Replayer {
         own[object] = nil
         table.forget(object)
         removed.insert(object)
+        refusals.remove(object)
     }
 
     // MARK: rename and link

@@ -48,13 +48,14 @@ extension Replayer {
         let target = table.lookup(record.targetParent, record.targetName)
         func isFree(_ object: ObjectID) -> Bool { table.kind(of: object) != .directory || !table.hasChildren(object) }
         switch record.kind {
-        case .create, .mkdir, .symlink: return meant == nil
+        case .create, .mkdir: return meant == nil
+        case .symlink: return meant == nil && record.payloadBytes > 0
         case .unlink: return meant.map { table.kind(of: $0) != .directory } ?? false
         case .rmdir: return meant.map { table.kind(of: $0) == .directory && isFree($0) } ?? false
         case .link:
-            return target == nil && table.isNamed(record.object) && table.kind(of: record.targetParent) == .directory
+            return target == nil && table.isNamed(record.object) && table.kind(of: record.object) != .directory && table.kind(of: record.targetParent) == .directory
         case .rename:
-            guard let meant, table.kind(of: record.targetParent) == .directory,
+            guard let meant, table.kind(of: record.targetParent) == .directory, record.argument <= Replayer.renameExchange,
                 !table.isAncestor(meant, of: record.targetParent)
             else { return false }
             guard let target else { return record.argument != Replayer.renameExchange }

@@ -40,6 +40,8 @@ public final class Replayer {
         public var ownersRefused: UInt64 = 0
         /// Files whose bytes were dropped from limbo.
         public var purged: UInt64 = 0
+        /// Calls that this node's file system refused, as the primary's may have done.
+        public var refused: UInt64 = 0
     }
 
     /// What belongs to a position in the stream: kept in the table for the caller.
@@ -79,6 +81,8 @@ public final class Replayer {
     var held = HeldRecords()
     /// Names whose meaning a name fill or the running copy still has to say (Replayer+Names.swift).
     var owed: Set<NameTable.Name> = []
+    /// What this node's file system refused, and nothing has put right yet.
+    var refusals = Refusals()
     var syntheticNext: UInt64 = 1
     /// Of the record that is being applied, for errors.
     var position = StreamPosition.none
@@ -153,6 +157,13 @@ public final class Replayer {
         throw error
     }
 
+    /// Nothing that was refused here is in doubt, at least not since `records` records.
+    func requireNoRefusals(forRecords records: UInt64 = 0, at end: StreamPosition) throws(ReplayError) {
+        guard let oldest = refusals.oldest, records == 0 || oldest.position.value + records <= end.value else { return }
+        throw .inconsistent("record \(oldest.position.value) was refused and nothing has put it right: "
+            + "\(shown(oldest.object)): \(SystemError("change", "its bytes", code: oldest.code))", at: end)
+    }
+
     /// Take-over: what is unresolved counts as done (design R2), what waits is applied, limbo is emptied, everything is
     /// flushed. The table stays, for a death before the new role is durable; once it is, and before an application may
     /// write, `removeTable` must follow: a recovery by an old table would take the application's files away.
@@ -169,6 +180,7 @@ public final class Replayer {
             while let entry = held.takeFirstQueued() {
                 if entry.isUndecided { try performSpeculatively(entry) } else { try performDecided(entry) }
             }
+            try requireNoRefusals(at: position)
             cache.removeAll()
             do throws(SystemError) {
                 for tree in trees {

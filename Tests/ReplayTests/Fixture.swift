@@ -110,10 +110,10 @@ final class Stage {
     var journal: [(record: Record, payload: [UInt8])] = []
 
     /// With an empty copy done. On tmpfs if there is one: most cases do not depend on the file system, and flushes are dear.
-    init(in place: String = Scratch.places.last!, copied: Bool = true) throws {
+    init(in place: String = Scratch.places.last!, state elsewhere: String? = nil, copied: Bool = true) throws {
         scratch = Scratch(in: place)
         root = scratch.directory("data")
-        state = scratch.directory("state")
+        state = elsewhere ?? scratch.directory("state")
         replayer = try Replayer(roots: [root], stateDirectory: state, module: "test")
         if copied {
             try apply(.copyBegins)

@@ -121,6 +121,11 @@ import Testing
         _ = try tentative(stage, .unlink, "nothing")
         try stage.replayer.finish()
         #expect(stage.names() == ["d", "d/in", "f", "new"])
+        // A death before the new role is durable: the table is still there, and all of it is done again.
+        try stage.restart()
+        try stage.replayer.finish()
+        #expect(stage.names() == ["d", "d/in", "f", "new"])
+        try Replayer.removeTable(stateDirectory: stage.state)
         let after = try Replayer.recover(roots: [stage.root], stateDirectory: stage.state, module: "test")
         #expect(!after.consistent, "the table is gone: the trees belong to the application")
         #expect(stage.names() == ["d", "d/in", "f", "new"])
