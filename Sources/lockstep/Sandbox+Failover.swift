@@ -7,11 +7,16 @@ extension Sandbox {
     ///
     /// Without a witness nobody but this command can tell that the old primary is dead: it refuses while anything of
     /// that node lives.
+    ///
+    /// It may be tried again after it was ended half-way. From the moment at which the other node's own record says that
+    /// it is primary it never is started as a secondary again, which would make its data outdated.
     mutating func takeOver() throws(ControlError) -> ControlReply {
         try changing { (sandbox) throws(ControlError) in
             let other = sandbox.secondary
             try sandbox.refuseWhileAlive(sandbox.primary, "takeover")
-            if sandbox.daemon(other) == nil { try sandbox.startDaemon(other, role: "secondary") }
+            if sandbox.daemon(other) == nil {
+                try sandbox.startDaemon(other, role: sandbox.primaryByRecords() == other ? "primary" : "secondary")
+            }
             let reply = try sandbox.demand("takeover", of: other, timeout: .seconds(600))
             sandbox.record.primary = other
             try sandbox.record.save(sandbox.directory)
@@ -22,6 +27,7 @@ extension Sandbox {
     /// Starts the node that is not primary, as its secondary, and waits until it has a complete copy.
     mutating func rejoin() throws(ControlError) {
         try changing { (sandbox) throws(ControlError) in
+            try sandbox.followRecords()
             guard sandbox.daemon(sandbox.primary) != nil else {
                 throw ControlError(.unavailable, "node \(sandbox.primary): the primary's daemon is not running")
             }

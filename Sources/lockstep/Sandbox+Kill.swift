@@ -50,6 +50,7 @@ extension Sandbox {
     /// Kills a daemon and starts it again, as what it was.
     mutating func restartDaemon(_ node: String) throws(ControlError) {
         try changing { (sandbox) throws(ControlError) in
+            try sandbox.followRecords()
             try sandbox.kill(node, .daemon)
             try sandbox.startDaemon(node, role: node == sandbox.primary ? "primary" : "secondary")
         }

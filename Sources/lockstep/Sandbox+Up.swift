@@ -20,6 +20,7 @@ extension Sandbox {
                 throw ControlError(.refused, "\(sandbox.tree("b")): it holds data that no sandbox put there; "
                     + "the first copy of \(sandbox.tree("a")) would replace it")
             }
+            try sandbox.followRecords()
             if let waitBoundSeconds { sandbox.record.waitBoundSeconds = waitBoundSeconds }
             try sandbox.makeDirectories()
             try sandbox.checkTrees()

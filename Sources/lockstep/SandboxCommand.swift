@@ -115,7 +115,9 @@ extension SandboxCommand {
     }
 
     struct ShowPair: ParsableCommand {
-        static let configuration = CommandConfiguration(commandName: "status", abstract: "Show the state of both nodes.")
+        static let configuration = CommandConfiguration(commandName: "status", abstract: "Show the state of both nodes.",
+            discussion: "Exits with 0 when both are ready, 75 while one is in transition or a copy is under way, 1 when one "
+                + "is stopped, alone, inconsistent, outdated, suspect or without its peer.")
         @Argument(help: "The sandbox's directory.") var directory: String
         @Flag(help: "One line of JSON instead of text.") var json = false
 
@@ -134,6 +136,8 @@ extension SandboxCommand {
                 for status in nodes { Terminal.say("\(StatusText(status))") }
                 sandbox.sayTrees()
             }
+            let code = Status.exitCode(of: nodes)
+            if code != .success { throw ControlError(code, "") }
         }
     }
 

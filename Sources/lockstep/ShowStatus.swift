@@ -4,7 +4,8 @@ import Control
 /// `lockstep status`: what one node says about itself.
 struct ShowStatus: ParsableCommand {
     static let configuration = CommandConfiguration(commandName: "status", abstract: "Show the state of a node.",
-        discussion: "Exits with 69 when the node's daemon is not running.")
+        discussion: "Exits with 0 when the node is ready, 75 while it is in transition or a copy is under way, 1 when it is alone, "
+            + "inconsistent, outdated, suspect or without its peer, 69 when its daemon is not running.")
 
     @Option(help: "The node's directory, as given to lockstepd.")
     var nodeDirectory: String
@@ -18,5 +19,6 @@ struct ShowStatus: ParsableCommand {
             throw ControlError(reply.ok ? .protocolError : reply.code, "status: \(reply.error ?? "the daemon sent none")")
         }
         Terminal.say(json ? try jsonLine(status) : "\(StatusText(status))")
+        if status.exitCode != .success { throw ControlError(status.exitCode, "") }
     }
 }

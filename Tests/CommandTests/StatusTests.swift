@@ -1,0 +1,55 @@
+import Control
+import Testing
+
+@testable import lockstep
+
+/// Exit codes of `status`, and what nodes say in their records.
+@Suite struct StatusTests {
+    private func status(_ state: Status.State, ready: Bool = false, _ data: Status.Data = .upToDate,
+        _ link: Status.Link = .connected, copying: Bool = false) -> Status
+    {
+        var status = Status(module: "m", node: "a", role: state == .secondary ? "secondary" : "primary")
+        status.state = state
+        status.ready = ready
+        status.data = data
+        status.link = link
+        status.copy.running = copying
+        return status
+    }
+
+    @Test func `0 is for a node that is as it should be`() {
+        #expect(status(.primary, ready: true).exitCode == .success)
+        #expect(status(.secondary, ready: true).exitCode == .success)
+    }
+
+    @Test func `75 is for a node on its way`() {
+        #expect(status(.wait, .upToDate, .disconnected).exitCode == .bound)
+        #expect(status(.alone, .upToDate, .connected, copying: true).exitCode == .bound)
+        #expect(status(.secondary, .inconsistent, .connected).exitCode == .bound)
+    }
+
+    @Test func `1 is for a node that somebody must help`() {
+        #expect(status(.stopped, .inconsistent, .disconnected).exitCode == .failure)
+        #expect(status(.alone, .upToDate, .disconnected).exitCode == .failure)
+        for data in Status.Data.allCases { #expect(status(.secondary, data, .disconnected).exitCode == .failure) }
+        #expect(status(.secondary, .outdated).exitCode == .failure)
+        #expect(status(.primary, ready: true, .suspect).exitCode == .failure)
+    }
+
+    @Test func `of two nodes the worse one counts`() {
+        let fine = status(.primary, ready: true), moving = status(.secondary, .inconsistent), alone = status(.alone, .upToDate, .disconnected)
+        #expect(Status.exitCode(of: [fine, fine]) == .success)
+        #expect(Status.exitCode(of: [fine, moving]) == .bound)
+        #expect(Status.exitCode(of: [alone, moving]) == .failure)
+    }
+
+    @Test func `a node's record is read, a foreign one is not`() {
+        let text = "lockstep node 1\nrole primary\nepoch 12\ndata up to date\nalone 7\n"
+        #expect(NodeClaim(text).map { $0.isPrimary && $0.epoch == 12 } == true)
+        #expect(NodeClaim(text.replacing("primary", with: "secondary"))?.isPrimary == false)
+        for (old, new) in [("node 1", "node 2"), ("epoch 12", "epoch"), ("epoch 12", "epoch -1"), ("role primary", "role"), ("role ", "rule ")] {
+            #expect(NodeClaim(text.replacing(old, with: new)) == nil)
+        }
+        #expect(NodeClaim("") == nil && NodeClaim(nodeDirectory: "/nonexistent") == nil)
+    }
+}
