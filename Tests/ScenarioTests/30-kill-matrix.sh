@@ -109,6 +109,32 @@ behind() {
 # Right after a checkpoint, when segments are about to be used again.
 checkpointed() { both_die_and_return "$1" 400000 --replaced "$pair/$secondary/node/table"; }
 
+# The takeover itself dies, and is asked for again.
+takeover_dies() { # takeover_dies ROUND
+    local ready blow code=0 moment=(--delay $((RANDOM * 4)))
+    # In every other round right after the new epoch became durable.
+    [ $(($1 % 2)) = 0 ] || moment=(--replaced "$pair/$secondary/node/record" --delay $((RANDOM % 10000)))
+    start_load 4 "$(mode_of "$1")" 8000 || return 1
+    "$load" await --acks $((50 + RANDOM % 400)) "$logs" "${clients[@]}" || return 1
+    sandbox kill "$pair" "$primary" > "$work/kill" 2>&1 || { cat "$work/kill"; return 1; }
+    load_ended || return 1
+    exec {ready}< <("$load" strike "${moment[@]}" "$(daemon $secondary)" 2>&1)
+    blow=$!
+    read -r -u "$ready" _
+    sandbox takeover "$pair" > "$work/first" 2>&1 || code=$?
+    wait "$blow" || { cat <&"$ready"; return 1; }
+    exec {ready}<&-
+    echo "the first takeover ended with $code"
+    if [ "$code" = 0 ]; then # it was sooner than the blow
+        primary=$secondary secondary=$(other "$secondary")
+        sandbox kill "$pair" "$primary" --what daemon > "$work/kill" 2>&1 || { cat "$work/kill"; return 1; }
+    else
+        interrupted=$((interrupted + 1))
+        take_over || return 1
+    fi
+    look_up && come_back
+}
+
 round() { # round NAME COMMAND...: after a failure the others get a fresh pair
     local before=$failed
     check "$@"
@@ -122,6 +148,10 @@ check "a pair" up
 begun=$SECONDS
 for number in $(seq "$rounds"); do round "primary killed, $number, $(mode_of "$number")" primary_dies "$number"; done
 echo "kills of the primary: $((SECONDS - begun)) s; $(cat "$work/found" 2> /dev/null)"
+
+begun=$SECONDS interrupted=0
+for number in $(seq $((rounds / 3))); do round "takeover killed, $number, $(mode_of "$number")" takeover_dies "$number"; done
+echo "kills of the takeover: $((SECONDS - begun)) s, $interrupted interrupted"
 
 begun=$SECONDS
 for number in $(seq "$rounds"); do

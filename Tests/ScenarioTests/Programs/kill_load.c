@@ -7,6 +7,8 @@
  *   kill-load await [WHEN] PID...                  until the moment; 1 if one of the processes ends before
  *   kill-load strike [WHEN] PID...                 the same, then SIGKILL for all of them and their children, in this order
  *
+ * Both say "ready" when they have begun to look.
+ *
  * WHEN, all of what is given, in this order: --freeze THREAD (stands still from now on), --acks N LOGS (N new lines in the
  * logs), --replaced FILE (by a rename over it), --delay MICROSECONDS. DB and LOGS are paths, LOGS without the number.
  *
@@ -264,6 +266,8 @@ static int await(const struct moment *moment, char **pids) {
     int64_t now = microseconds(), bound = now + BOUND_SECONDS * 1000000LL, moved = now;
     ino_t before = moment->file ? inode(moment->file) : 0;
     if (moment->thread) freeze(moment->thread);
+    puts("ready");
+    fflush(stdout);
     long seen = moment->logs ? lines(moment->logs) : 0, wanted = seen + moment->acks;
     while (moment->logs && seen < wanted) {
         if (!all_live(pids)) return 1;
