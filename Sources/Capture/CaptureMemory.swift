@@ -256,7 +256,7 @@ public final class CaptureMemory {
     /// Takes over an arena announced by a keeper; both descriptors are its own from here on, also when it refuses.
     public func attach(arena number: UInt32, descriptor: Int32, processDescriptor: Int32, pid: Int32) throws(CaptureError) -> Arena {
         defer { Glibc.close(descriptor) }
-        do {
+        do throws(CaptureError) {
             if let known = arenas[number] {
                 guard known.pid == pid, known.isAlive else { throw CaptureError("arena \(number) was announced twice") }
                 Glibc.close(processDescriptor)
