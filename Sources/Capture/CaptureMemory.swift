@@ -85,6 +85,13 @@ public final class CaptureMemory {
         return memory
     }
 
+    /// Of the control object behind a descriptor, without taking it over; nil: it is none.
+    public static func incarnation(controlDescriptor: Int32) -> (UInt64, UInt64)? {
+        var words: (UInt64, UInt64, UInt64, UInt64) = (0, 0, 0, 0)
+        let count = withUnsafeMutableBytes(of: &words) { pread(controlDescriptor, $0.baseAddress, $0.count, 0) }
+        return count == 32 && words.0 == LOCKSTEP_MAGIC_CONTROL ? (words.2, words.3) : nil
+    }
+
     private init(controlDescriptor: Int32, ringDescriptor: Int32, slots: UInt32, incarnation: (UInt64, UInt64),
         control: UnsafeMutableRawPointer, ring: UnsafeMutableRawPointer)
     {

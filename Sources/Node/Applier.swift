@@ -110,8 +110,13 @@ final class ApplierWork {
         var copyEnded: StreamPosition?
         try records.withUnsafeBytes { bytes in
             var offset = 0
+            var expected = header.firstPosition
             while offset < bytes.count {
                 let record = try Record(parsing: bytes.bytes, at: offset)
+                guard record.position == expected else {
+                    throw NodeError(76, "record at byte \(offset) is at position \(record.position.value), not \(expected.value)")
+                }
+                expected = expected.next
                 let payload = UnsafeRawBufferPointer(rebasing: bytes[(offset + record.payloadOffset)..<(offset + record.bytes)])
                 do { try replayer.apply(record, payload: payload) } catch {
                     throw NodeError(1, "record \(record.position.value) (\(record.kind)): \(error)")

@@ -22,6 +22,8 @@ final class CaptureServer {
     let descriptor: Int32
     private(set) var keepers: [Int32: Keeper] = [:]
     private(set) var refused: UInt64 = 0
+    /// Ranges of keepers that are gone, and may still have processes.
+    private var orphaned: [UInt32] = []
     private var wanted: [Int32: UInt32?] = [:]
     private var freeRanges = Array((0..<UInt32(keepersMax)).reversed())
     private let log: Log
@@ -117,6 +119,11 @@ final class CaptureServer {
     /// Gives a keeper the shared memory and a range of arena numbers of its own, the one that it had if it had one.
     func welcome(_ connection: Int32, memory: CaptureMemory, range wanted: UInt32?) {
         guard var keeper = keepers[connection], !keeper.isWelcome else { return }
+        // The same keeper, back after its connection broke.
+        if let wanted, let known = orphaned.firstIndex(of: wanted) {
+            orphaned.remove(at: known)
+            freeRanges.append(wanted)
+        }
         if let wanted, !freeRanges.contains(wanted) {
             refuse(connection, 76, "arena numbers from \(wanted * CaptureServer.arenasPerKeeper) on belong to another keeper")
             drop(connection)
@@ -160,7 +167,8 @@ final class CaptureServer {
     }
 
     /// The number may be used again.
-    func retired(arena number: UInt32) {
+    func retired(arena number: UInt32, isUsed: (UInt32) -> Bool) {
+        defer { if !orphaned.isEmpty { freeOrphaned(isUsed) } }
         for keeper in keepers.values
         where keeper.isWelcome && number >= keeper.firstArena && number - keeper.firstArena < CaptureServer.arenasPerKeeper {
             var message = lockstep_message()
@@ -171,11 +179,23 @@ final class CaptureServer {
         }
     }
 
-    func drop(_ connection: Int32) {
+    /// Its numbers are free again when no process of it is known any more: programs can outlive their keeper.
+    func drop(_ connection: Int32, isUsed: (UInt32) -> Bool = { _ in false }) {
         guard let keeper = keepers.removeValue(forKey: connection) else { return }
-        if keeper.isWelcome { freeRanges.append(keeper.firstArena / CaptureServer.arenasPerKeeper) }
+        if keeper.isWelcome { orphaned.append(keeper.firstArena / CaptureServer.arenasPerKeeper) }
+        freeOrphaned(isUsed)
         Glibc.close(connection)
         log.info("keeper \(keeper.pid) is gone")
+    }
+
+    private func freeOrphaned(_ isUsed: (UInt32) -> Bool) {
+        orphaned.removeAll { range in
+            let first = range * CaptureServer.arenasPerKeeper
+            // A keeper uses 4096 numbers at most.
+            guard !(first..<(first + 4096)).contains(where: isUsed) else { return false }
+            freeRanges.append(range)
+            return true
+        }
     }
 
     private func send(_ message: lockstep_message, to connection: Int32, descriptors: [Int32]) {

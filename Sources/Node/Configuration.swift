@@ -39,6 +39,7 @@ public struct Configuration: Sendable {
         self.waitBoundMilliseconds = waitBoundMilliseconds
     }
 
+    /// Whether a file, never a directory, is not replicated; the library decides by the same rule.
     public func isExcluded(_ name: [UInt8]) -> Bool {
         exclusions.contains { suffix in
             let suffix = Array(suffix.utf8)

@@ -60,6 +60,7 @@ final class DataPlane {
     /// Journals of earlier streams whose last writes the kernel still has.
     private var oldJournals: [Journal] = []
     private let segments: Mailbox<SegmentPool>
+    private let current: CurrentPool
     private let encoder = FrameEncoder()
     private var primary: PrimaryPlane?
     private var secondary: SecondaryPlane?
@@ -100,6 +101,8 @@ final class DataPlane {
     private var settles: [Settle] = []
     private var promotion: (@Sendable (Result<StreamPosition, NodeError>) -> Void)?
     private var promotionFinishing = false
+    /// From the order until this node is primary: no primary is welcomed, no second takeover begins.
+    private var isPromoting = false
     private var promotionDeadline: UInt64 = 0
     private var lastError: String?
     private var isStopped = false
@@ -121,13 +124,15 @@ final class DataPlane {
 
     /// `futexWait: false` forces the way of kernels before 6.7.
     init(_ configuration: Configuration, log: Log, state: NodeState, orders: Mailbox<Order>, journal: Journal,
-        segments: Mailbox<SegmentPool>, futexWait: Bool = true, events: @escaping @Sendable (Supervisor.Event) -> Void) throws
+        segments: Mailbox<SegmentPool>, current: CurrentPool, futexWait: Bool = true, events: @escaping @Sendable (Supervisor.Event) -> Void) throws
     {
         self.configuration = configuration
         self.log = log
         self.orders = orders
         self.journal = journal
         self.segments = segments
+        self.current = current
+        current.set(journal.pool)
         self.state = state
         self.epoch = state.record.epoch
         self.events = events
@@ -396,8 +401,10 @@ final class DataPlane {
         if journal.inFlightCount > 0 { oldJournals.append(journal) }
         for entry in journaling { primary?.journaled(below: entry.sequenceBelow) }
         journaling = []
+        current.set(nil)
         try Journal.erase(directory: configuration.directory)
         journal = try Journal(configuration, continuing: Journal.recover(directory: configuration.directory))
+        current.set(journal.pool)
     }
 
     // MARK: The link
@@ -521,6 +528,7 @@ final class DataPlane {
             log.info("link: primary \(hello.node) connected, epoch \(hello.epoch.value)")
         case .welcome(let welcome):
             guard let primary, !isWelcome else { throw NodeError(76, "unexpected welcome") }
+            guard welcome.position.value < 1 << 62 else { throw NodeError(76, "the peer is at position \(welcome.position.value)") }
             guard welcome.epoch <= epoch else { throw NodeError(76, "node \(welcome.node) is in epoch \(welcome.epoch.value), later than \(epoch.value)") }
             isWelcome = true
             isRefusedByPeer = false
@@ -556,7 +564,8 @@ final class DataPlane {
     private enum Request: UInt16 { case copy = 1 }
 
     private func refusal(of hello: Hello, _ secondary: SecondaryPlane) -> String? {
-        if promotion != nil { return "this node is being promoted" }
+        if isPromoting { return "this node is being promoted" }
+        if hello.epoch.value >= 1 << 62 { return "epoch \(hello.epoch.value)" }
         if hello.version != LinkMessage.version { return "link version \(hello.version), this node speaks \(LinkMessage.version)" }
         if hello.module != configuration.module { return "module '\(hello.module)', this node has '\(configuration.module)'" }
         if hello.roots != configuration.roots.map(\.name) { return "roots \(hello.roots), this node has \(configuration.roots.map(\.name))" }
@@ -638,6 +647,7 @@ final class DataPlane {
         if connection != nil && isWelcome {
             if Clock.monotonic > promotionDeadline {
                 self.promotion = nil
+                isPromoting = false
                 promotion(.failure(NodeError(77, "the primary is connected: stop it first")))
             }
             return
@@ -660,6 +670,7 @@ final class DataPlane {
             promotion = nil
             promotionFinishing = false
             if let inconsistent {
+                isPromoting = false
                 answer?(.failure(NodeError(77, "this node's data is inconsistent: \(inconsistent)")))
             } else {
                 answer?(.success(secondary.received.position))
@@ -683,11 +694,12 @@ final class DataPlane {
             settles.append(Settle(reserved: primary.memory.reserved, answer: answer))
         case .promote(let answer):
             guard let secondary else { return answer(.failure(NodeError(77, "this node is primary already"))) }
-            guard promotion == nil else { return answer(.failure(NodeError(77, "a takeover is running already"))) }
+            guard !isPromoting else { return answer(.failure(NodeError(77, "a takeover is running already"))) }
             guard secondary.dataState == .upToDate else {
                 return answer(.failure(NodeError(77, "this node's data is \(secondary.dataState.rawValue): it can't take over")))
             }
             promotion = answer
+            isPromoting = true
             // A primary that was killed just now may not have been missed yet.
             promotionDeadline = Clock.monotonic + 1_000_000_000
         case .startPrimary(let epoch, let holdsAlonePermit, let answer):
@@ -717,7 +729,7 @@ final class DataPlane {
                 continue
             }
             guard primary.memory.drained >= settles[index].reserved, primary.tracker.unsettled.isEmpty, primary.copy == nil,
-                !primary.owesRepairs
+                !primary.owesRepairs, primary.fills.isEmpty
             else { continue }
             if !settles[index].hasNames {
                 settles[index].hasNames = true

@@ -17,14 +17,20 @@ final class FillQueue {
     /// The kernel reads into the buffer.
     private(set) var isReading = false
 
-    private var files: [ObjectID] = []
+    /// New to the peer: it has zeros everywhere and none of the calls in progress, so holes and what those touch are left out.
+    /// In doubt: it has bytes that may be wrong, so all of it is shipped, and calls in progress ship their ranges again.
+    enum Reason { case new, inDoubt }
+
+    private var files: [(object: ObjectID, reason: Reason)] = []
     private var next = 0
-    private var current: (object: ObjectID, descriptor: Int32, offset: UInt64)?
+    private var current: (object: ObjectID, reason: Reason, descriptor: Int32, offset: UInt64)?
+    private var counts: [ObjectID: Int] = [:]
+    private var inDoubt = 0
     private var read: FillRead?
     /// What the read gave, and how far the ring must be drained before it may be placed.
     private var result: (count: Int, after: UInt64)?
     /// Not where their names say: an operation that moved them is still to be drained.
-    private var missing: [(object: ObjectID, since: UInt64)] = []
+    private var missing: [(object: ObjectID, reason: Reason, since: UInt64)] = []
 
     deinit {
         if let current { close(current.descriptor) }
@@ -33,7 +39,20 @@ final class FillQueue {
 
     var isEmpty: Bool { next == files.count && current == nil && missing.isEmpty && read == nil }
 
-    func append(_ object: ObjectID) { files.append(object) }
+    func append(_ object: ObjectID, _ reason: Reason) {
+        files.append((object, reason))
+        counts[object, default: 0] += 1
+        if reason == .inDoubt { inDoubt += 1 }
+    }
+
+    /// Bytes that the stream says wrongly are still to be shipped.
+    var isAnyInDoubt: Bool { inDoubt > 0 }
+    func contains(_ object: ObjectID) -> Bool { counts[object] != nil }
+
+    private func forget(_ object: ObjectID, _ reason: Reason) {
+        counts[object] = counts[object].flatMap { $0 > 1 ? $0 - 1 : nil }
+        if reason == .inDoubt { inDoubt -= 1 }
+    }
 
     /// The stream ended: nothing is owed any more. A read that the kernel has is waited for all the same.
     func removeAll() {
@@ -43,6 +62,8 @@ final class FillQueue {
         read = nil
         result = nil
         finishFile()
+        counts = [:]
+        inDoubt = 0
     }
 
     func operationAdmitted(on object: ObjectID, _ range: ByteRange) { read?.operationAdmitted(on: object, range) }
@@ -72,9 +93,8 @@ final class FillQueue {
     private func startRead(_ plane: PrimaryPlane) -> ReadRequest? {
         while true {
             if current == nil, !openNext(plane) { return nil }
-            let (object, descriptor, offset) = current!
-            // Holes are zeros on both sides already.
-            let data = lseek(descriptor, off_t(offset), 3 /* SEEK_DATA */)
+            let (object, reason, descriptor, offset) = current!
+            let data = reason == .new ? lseek(descriptor, off_t(offset), 3 /* SEEK_DATA */) : off_t(offset)
             guard data >= 0 else {
                 finishFile()
                 continue
@@ -86,8 +106,9 @@ final class FillQueue {
             cuts = !Faults.fillsWithoutFloor
             #endif
             read = FillRead(object: object, range: range,
-                floor: plane.tracker.floor ?? SequenceNumber(plane.memory.drained), inFlight: plane.tracker.rangesInFlight(object),
+                floor: plane.tracker.floor ?? SequenceNumber(plane.memory.drained), inFlight: reason == .new ? plane.tracker.rangesInFlight(object) : [],
                 cutsAtAll: cuts)
+            if reason == .inDoubt { plane.tracker.fillShipped(object, range) }
             current!.offset = range.upperBound
             return ReadRequest(descriptor: descriptor, offset: range.lowerBound, count: Int(range.count))
         }
@@ -95,18 +116,22 @@ final class FillQueue {
 
     private func openNext(_ plane: PrimaryPlane) -> Bool {
         while next < files.count {
-            let object = files[next]
+            let (object, reason) = files[next]
             next += 1
-            guard plane.names.contains(object), let path = plane.names.path(of: object) else { continue }
+            guard plane.names.contains(object), let path = plane.names.path(of: object) else {
+                forget(object, reason)
+                continue
+            }
             if let descriptor = plane.tree.open(object, path: path.bytes) {
-                current = (object, descriptor, 0)
+                current = (object, reason, descriptor, 0)
                 return true
             }
+            plane.decideRenames(of: object)
             if plane.tree.openRefused == EACCES || plane.tree.openRefused == EPERM {
                 plane.refusal = "\(plane.tree.display(object.root, path.bytes)): the daemon may not read it (\(describe(errno: plane.tree.openRefused))), so it can't be copied"
                 return false
             }
-            missing.append((object, Clock.monotonic))
+            missing.append((object, reason, Clock.monotonic))
         }
         files.removeAll(keepingCapacity: true)
         next = 0
@@ -120,19 +145,24 @@ final class FillQueue {
         if overdue { plane.namesInDoubt = true }
         let again = missing
         missing = []
-        for entry in again where plane.names.contains(entry.object) {
-            guard let path = plane.names.path(of: entry.object) else { continue }
+        for entry in again {
+            guard plane.names.contains(entry.object), let path = plane.names.path(of: entry.object) else {
+                forget(entry.object, entry.reason)
+                continue
+            }
             if let found = plane.tree.look(root: path.root.root, path: path.bytes), found.object == entry.object {
-                files.append(entry.object)
+                files.append((entry.object, entry.reason))
             } else {
-                missing.append(overdue ? (entry.object, Clock.monotonic) : entry)
+                missing.append(overdue ? (entry.object, entry.reason, Clock.monotonic) : entry)
             }
         }
     }
 
     private func finishFile() {
-        if let current { close(current.descriptor) }
-        current = nil
+        guard let current else { return }
+        close(current.descriptor)
+        self.current = nil
+        forget(current.object, current.reason)
     }
 
     /// The read has ended: `count` bytes or -errno.

@@ -59,7 +59,7 @@ final class FirstCopy {
         announced.insert(object)
         objectsDone += 1
         timesOf.append(object)
-        if plane.names.kind(of: object) == .file { plane.fills.append(object) }
+        if plane.names.kind(of: object) == .file { plane.fills.append(object, .new) }
         return true
     }
 

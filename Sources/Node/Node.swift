@@ -23,6 +23,7 @@ public enum Node {
     public static func run(_ configuration: Configuration) throws {
         Limits.check()
         signal(SIGPIPE, SIG_IGN)
+        raiseDescriptorLimit()
         let log = Log(node: configuration.node)
         let lock = try lockDirectory(configuration.directory)
         defer { close(lock) }
@@ -42,13 +43,14 @@ public enum Node {
         let ended = Box<Ended>()
         let orders = Mailbox<DataPlane.Order>(capacity: 1 << 16)
         let segments = Mailbox<SegmentPool>(capacity: 1024)
-        startThread("segments") { prepareSegments(segments, ended) }
+        let current = CurrentPool()
+        startThread("segments") { prepareSegments(segments, current, ended) }
         let supervisor = Supervisor(configuration, log: log, state: state, orders: orders) { ended.put(.failed($0)) }
         supervisor.start()
         startThread("data-plane") {
             do {
                 try runDataPlane(configuration, log: log, state: state, listener: listener, orders: orders, segments: segments,
-                    supervisor: supervisor)
+                    current: current, supervisor: supervisor)
                 ended.put(.stopped)
             } catch {
                 ended.put(.failed(error as? NodeError ?? NodeError(71, "\(error)")))
@@ -87,6 +89,14 @@ public enum Node {
     private enum Ended: Sendable {
         case stopped
         case failed(NodeError)
+    }
+
+    /// Every process of the application costs a descriptor.
+    private static func raiseDescriptorLimit() {
+        var limit = rlimit()
+        guard getrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit) == 0 else { return }
+        limit.rlim_cur = limit.rlim_max
+        _ = setrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit)
     }
 
     /// One daemon a directory.
@@ -128,11 +138,13 @@ public enum Node {
         return record
     }
 
-    private static func prepareSegments(_ pools: Mailbox<SegmentPool>, _ ended: Box<Ended>) {
+    private static func prepareSegments(_ pools: Mailbox<SegmentPool>, _ current: CurrentPool, _ ended: Box<Ended>) {
         while true {
             pools.wait(milliseconds: -1)
             for pool in pools.take() {
                 do { while pool.needsPreparation { if try !pool.prepareNext() { break } } } catch {
+                    // A new stream began meanwhile, and its journal swept this one's files away.
+                    if !current.isCurrent(pool) { continue }
                     ended.put(.failed(NodeError(71, "journal: \(error)")))
                 }
             }
@@ -140,7 +152,7 @@ public enum Node {
     }
 
     private static func runDataPlane(_ configuration: Configuration, log: Log, state: NodeState, listener: Int32,
-        orders: Mailbox<DataPlane.Order>, segments: Mailbox<SegmentPool>, supervisor: Supervisor) throws
+        orders: Mailbox<DataPlane.Order>, segments: Mailbox<SegmentPool>, current: CurrentPool, supervisor: Supervisor) throws
     {
         let directory = configuration.directory + "/journal"
         try DurableFile.makeDirectories(path: directory)
@@ -160,7 +172,8 @@ public enum Node {
         let secondary = record.role == .secondary
             ? try recoverSecondary(configuration, log: log, state: state, recovery: recovery, orders: orders) : nil
         let journal = try Journal(journalConfiguration, continuing: recovery)
-        let plane = try DataPlane(configuration, log: log, state: state, orders: orders, journal: journal, segments: segments) {
+        let plane = try DataPlane(configuration, log: log, state: state, orders: orders, journal: journal, segments: segments,
+            current: current) {
             _ = supervisor.events.post($0)
         }
         if let secondary { try plane.become(secondary: secondary, listener: listener) } else { close(listener) }

@@ -58,6 +58,9 @@ final class PrimaryPlane {
     private var holdingSince: UInt64?
     private var unannouncedSince: UInt64?
     private var waitersSeen: UInt64 = 0
+    private var advancedTo: UInt64 = 0
+    /// Names to be looked up once the ring is drained up to there.
+    private var pendingNames: [(name: NameTable.Name, after: UInt64)] = []
     /// Creations that are in the table although their makers have not returned.
     private var decided: Set<SequenceNumber> = []
     /// An arena that was announced: its process is to be watched.
@@ -106,15 +109,15 @@ final class PrimaryPlane {
         }
     }
 
-    /// Keepers announce an arena before its process gets it. Only a daemon that took the ring over meets words of arenas
-    /// that are still to be announced again; what nobody announces in time is lost with its keeper, and compared.
+    /// Keepers announce an arena before its process gets it, unless the daemon or their connection was away: then they announce
+    /// again what they have, and it is waited for. What nobody announces in time is lost with its keeper, and compared.
     private func isAnnounced(_ arena: UInt32, sequence: UInt64, now: UInt64) throws -> Bool {
         if memory.arenas[arena] == nil { for keeper in server.keepers.keys { try receive(from: keeper) } }
         if memory.arenas[arena] != nil {
             unannouncedSince = nil
             return true
         }
-        guard memory.isAdopted else {
+        if !memory.isAdopted, unannouncedSince.map({ now - $0 >= Limits.announcementNanoseconds }) ?? false {
             throw CaptureError("order ring is scribbled over: sequence \(sequence) names arena \(arena), which nobody announced")
         }
         let since = unannouncedSince ?? now
@@ -333,7 +336,8 @@ final class PrimaryPlane {
     }
 
     private func noteNameless(_ object: ObjectID?) {
-        guard let object, !names.isNamed(object) else { return }
+        // A directory that still has children was not removed, whatever it looks like now.
+        guard let object, !names.isNamed(object), !names.hasChildren(object) else { return }
         names.forget(object)
         nameless.insert(object)
         timesPending.remove(object)
@@ -357,6 +361,7 @@ final class PrimaryPlane {
             decided.insert(sequence)
             if operation.position != .none { shipOutcome(operation, succeeded: true, result) }
             applyName(operation, result)
+            if operation.position == .none { tell(found, at: key, .new) }
             return
         }
         do { try adopt(object) } catch { log.info("looking for object \(object.inode): \(error)") }
@@ -380,7 +385,7 @@ final class PrimaryPlane {
             else { return }
             let key = NameTable.Name(parent: entry.parent, name: entry.name)
             place(found, at: key)
-            tell(found, at: key)
+            tell(found, at: key, .new)
         }
     }
 
@@ -431,15 +436,22 @@ final class PrimaryPlane {
 
     /// Looks which calls have returned meanwhile (R2); with `checkingDeath` also which never will.
     func sweep(checkingDeath: Bool) {
+        var alive: [UInt32: Bool] = [:]
+        func isAlive(_ arena: Arena) -> Bool {
+            if let known = alive[arena.number] { return known }
+            let known = arena.checkAlive()
+            alive[arena.number] = known
+            return known
+        }
         for sequence in tracker.unsettled {
             guard let operation = tracker.operations[sequence], let arena = memory.arenas[operation.arena] else { continue }
-            if arena.isDone(operation.index) || (checkingDeath && !arena.checkAlive() && arena.isDone(operation.index)) {
+            if arena.isDone(operation.index) || (checkingDeath && !isAlive(arena) && arena.isDone(operation.index)) {
                 guard let intent = try? arena.intent(operation.index) else {
                     settleDead(operation, arena)
                     continue
                 }
                 settle(sequence, arena, intent.result)
-            } else if checkingDeath, !arena.checkAlive() {
+            } else if checkingDeath, !isAlive(arena) {
                 settleDead(operation, arena)
             }
         }
@@ -470,7 +482,7 @@ final class PrimaryPlane {
             if operation.position != .none { shipOutcome(operation, succeeded: succeeded, result) }
             if result.value >= 0, isUnknown || (isStreaming && operation.position == .none && !wasShipped) {
                 // It began before this stream did, on an object that the peer is not told of yet, or its maker lost it.
-                for key in operation.names { fillName(key) }
+                for key in operation.names { pendingNames.append((key, memory.reserved)) }
             } else if result.value >= 0 {
                 applyName(operation, result)
             }
@@ -499,7 +511,6 @@ final class PrimaryPlane {
     private func finish(_ operation: TrackedOperation, _ arena: Arena, _ settlement: Settlement) {
         if !settlement.isEmpty { repair(operation.object, settlement) }
         returning.append((operation.sequence.value, operation.arena, operation.index, operation.blocks))
-        giveBack()
     }
 
     private func shipOutcome(_ operation: TrackedOperation, succeeded: Bool, _ result: Intent.Result) {
@@ -547,7 +558,7 @@ final class PrimaryPlane {
         sweep(checkingDeath: true)
         if releasesLocally {
             answer(Waiter(sequence: sequence, arena: arena.number, index: index, position: .none), ok: true)
-        } else if !isStreaming || (copy != nil && !needsPeer) || owesRepairs {
+        } else if !isStreaming || (copy != nil && !needsPeer) || mustHold(intent.object) {
             release.hold(sequence: sequence, arena: arena.number, index: index)
         } else if !release.barrier(intent.object, sequence: sequence, arena: arena.number, index: index) {
             answer(Waiter(sequence: sequence, arena: arena.number, index: index, position: .none), ok: true)
@@ -620,7 +631,12 @@ final class PrimaryPlane {
     var mayCut: Bool { !batch.isEmpty && (memory.drained >= batch.mustReach || batch.bytes >= Limits.batchBytesMax) }
 
     /// Bytes that the stream says wrongly are still to be read: durability points are held.
-    var owesRepairs: Bool { !pendingRepairs.isEmpty || !fills.isEmpty }
+    var owesRepairs: Bool { !pendingRepairs.isEmpty || !pendingNames.isEmpty || fills.isAnyInDoubt }
+
+    /// A durability point on `object` must wait for what is still to be read.
+    private func mustHold(_ object: ObjectID) -> Bool {
+        owesRepairs || (object.isNone ? !fills.isEmpty : fills.contains(object))
+    }
 
     /// Takes the open batch; `drained` of the moment is the last ring sequence that it stands for.
     func takeBatch() -> OpenBatch {
@@ -650,8 +666,9 @@ final class PrimaryPlane {
     func endTurn() {
         if batch.isEmpty && batchesUnjournaled == 0 { journaledBelow = memory.drained }
         retryRepairs()
+        fillNames()
         forgetWaitersThatGaveUp()
-        if release.isHolding, isStreaming, copy == nil || needsPeer, !owesRepairs {
+        if release.isHolding, isStreaming, copy == nil || needsPeer, !owesRepairs, fills.isEmpty {
             for waiter in release.endHold(at: release.appended) { answer(waiter, ok: true) }
         }
         if namesInDoubt { compareNames() }
@@ -662,6 +679,9 @@ final class PrimaryPlane {
 
     private func advanceConsumed() {
         let below = min(journaledBelow, memory.drained, release.oldestWaiting?.value ?? .max)
+        // Every producer reads these words: they are written when they change.
+        guard below != advancedTo else { return }
+        advancedTo = below
         memory.consume(below: below)
         memory.setReleased(below: below)
     }
@@ -681,7 +701,7 @@ final class PrimaryPlane {
 
     func repair(_ object: ObjectID, _ settlement: Settlement) {
         guard isStreaming else { return }
-        for key in settlement.repairNames { fillName(key) }
+        for key in settlement.repairNames { pendingNames.append((key, memory.reserved)) }
         guard !settlement.repairRanges.isEmpty || settlement.repairsSize || settlement.repairAttributes,
             names.contains(object)
         else { return }
@@ -710,7 +730,10 @@ final class PrimaryPlane {
     /// read is in it too: a batch takes effect whole, so no state shows a later write without an earlier one.
     private func read(_ object: ObjectID, _ settlement: Settlement) -> Bool {
         guard batch.bytes < Limits.batchBytesMax else { return false }
-        guard let path = names.path(of: object), let descriptor = tree.open(object, path: path.bytes) else { return false }
+        guard let path = names.path(of: object), let descriptor = tree.open(object, path: path.bytes) else {
+            decideRenames(of: object)
+            return false
+        }
         defer { close(descriptor) }
         guard let status = try? FileStatus.of(descriptor) else { return false }
         guard announce(object) else { return true }
@@ -736,7 +759,7 @@ final class PrimaryPlane {
         let bytes = settlement.repairRanges.reduce(0) { $0 + min($1.upperBound, max(status.size, $1.lowerBound)) - $1.lowerBound }
         if bytes > UInt64(Limits.repairBytes) {
             // Too much for one batch: the whole file, piece by piece.
-            fills.append(object)
+            fills.append(object, .inDoubt)
             return true
         }
         let buffer = UnsafeMutableRawBufferPointer.allocate(byteCount: Limits.repairBytes, alignment: 4096)
@@ -774,26 +797,57 @@ final class PrimaryPlane {
         refusal = "reading object \(object.inode): \(describe(errno: code)); this node's data is suspect"
     }
 
+    /// A rename that has visibly taken place, and whose process has not returned: nobody waits for it.
+    func decideRenames(of object: ObjectID) {
+        for sequence in tracker.unsettled where !decided.contains(sequence) {
+            guard let operation = tracker.operations[sequence], operation.kind == .rename, operation.object == object,
+                operation.names.count == 2, let path = names.path(of: operation.names[1].parent),
+                let found = tree.look(root: path.root.root, path: join(path.bytes, operation.names[1].name)), found.object == object
+            else { continue }
+            let result = Intent.Result(value: 0, object: object)
+            decided.insert(sequence)
+            if operation.position != .none { shipOutcome(operation, succeeded: true, result) }
+            applyName(operation, result)
+        }
+    }
+
     /// The whole of an object that the stream knows by name only.
     func shipWhole(_ object: ObjectID) {
         guard isStreaming, names.kind(of: object) == .file, announce(object) else { return }
-        fills.append(object)
+        fills.append(object, .inDoubt)
     }
 
-    /// What a name means now, looked up and shipped whatever the table says: after name operations that ran at the same time,
-    /// the table has the order of their ends, the secondary that of their records.
-    private func fillName(_ key: NameTable.Name) {
-        guard let path = names.path(of: key.parent) else { return }
-        let found = tree.look(root: path.root.root, path: join(path.bytes, key.name))
+    /// Looks names up whose operations ran at the same time: when everything that was published before the look is admitted,
+    /// and nothing was published during it. Under a load that never lets that happen, new operations are held.
+    private func fillNames() {
+        guard !pendingNames.isEmpty, isStreaming else {
+            pendingNames = []
+            return
+        }
+        guard memory.isRingEmpty else {
+            if pendingNames.contains(where: { memory.drained > $0.after + 4096 }) { namesInDoubt = true }
+            return
+        }
+        var again: [(name: NameTable.Name, after: UInt64)] = []
+        for (name, after) in pendingNames {
+            guard let path = names.path(of: name.parent) else { continue }
+            let found = tree.look(root: path.root.root, path: join(path.bytes, name.name))
+            if memory.isRingEmpty { fillName(name, found) } else { again.append((name, after)) }
+        }
+        pendingNames = again
+    }
+
+    /// What a name means is shipped whatever the table says: after operations that ran at the same time, the table has the order
+    /// of their ends, the secondary that of their records.
+    private func fillName(_ key: NameTable.Name, _ found: Tree.Found?) {
         counters.repairs += 1
-        batch.mustReach = max(batch.mustReach, memory.reserved)
         guard let found else {
             noteNameless(names.remove(key.parent, key.name))
             shipAbsent(key)
             return
         }
         place(found, at: key)
-        tell(found, at: key)
+        tell(found, at: key, .inDoubt)
     }
 
     /// The table follows what was found.
@@ -804,17 +858,18 @@ final class PrimaryPlane {
     }
 
     /// Tells the peer that `key` means `found`, with its bytes.
-    private func tell(_ found: Tree.Found, at key: NameTable.Name) {
+    private func tell(_ found: Tree.Found, at key: NameTable.Name, _ reason: FillQueue.Reason) {
         guard isStreaming, announce(key.parent), announce(found.object) else { return }
         shipPresent(found.object, found, at: key)
-        if names.kind(of: found.object) == .file { fills.append(found.object) }
+        if names.kind(of: found.object) == .file { fills.append(found.object, reason) }
     }
 
     /// A name that the pass of names found, and the table did not have.
     private func present(_ found: Tree.Found, at key: NameTable.Name, movedFrom old: NameTable.Name?) {
         guard let old else {
+            let isNew = !names.contains(found.object)
             place(found, at: key)
-            tell(found, at: key)
+            tell(found, at: key, isNew ? .new : .inDoubt)
             return
         }
         // As a rename, so that a directory keeps what is in it.
@@ -968,6 +1023,7 @@ final class PrimaryPlane {
         needsPeer = false
         fills.removeAll()
         pendingRepairs = []
+        pendingNames = []
         copy = FirstCopy(plane: self)
     }
 
@@ -986,6 +1042,7 @@ final class PrimaryPlane {
         fills.removeAll()
         batch = OpenBatch()
         pendingRepairs = []
+        pendingNames = []
         if releasesLocally { permitAlone() }
     }
 
@@ -996,7 +1053,7 @@ final class PrimaryPlane {
             switch event {
             case .hello(let keeper, let range): server.welcome(keeper, memory: memory, range: range)
             case .handedBack(let keeper, let range, let control, let ring):
-                let mine = (try? CaptureMemory.adopt(controlDescriptor: control, ringDescriptor: ring))?.incarnation
+                let mine = CaptureMemory.incarnation(controlDescriptor: control)
                 close(control)
                 close(ring)
                 if let mine, mine == memory.incarnation {
@@ -1016,7 +1073,7 @@ final class PrimaryPlane {
                 } catch {
                     log.info("\(error)")
                 }
-            case .gone(let keeper): server.drop(keeper)
+            case .gone(let keeper): server.drop(keeper) { number in memory.arenas[number] != nil }
             }
         }
     }
@@ -1029,7 +1086,7 @@ final class PrimaryPlane {
             guard memory.drained >= after else { continue }
             let number = arena.number
             memory.retire(arena: number)
-            server.retired(arena: number)
+            server.retired(arena: number) { memory.arenas[$0] != nil }
         }
     }
 

@@ -139,17 +139,19 @@ final class Tree {
             let name = withUnsafePointer(to: &entry.pointee.d_name) { pointer in
                 Array(UnsafeRawBufferPointer(start: pointer, count: strlen(UnsafeRawPointer(pointer).assumingMemoryBound(to: CChar.self))))
             }
-            if name == [0x2e] || name == [0x2e, 0x2e] || configuration.isExcluded(name) || isOwn(name) { continue }
+            if name == [0x2e] || name == [0x2e, 0x2e] || (isOwn(name) && roots.contains { $0.object == object }) { continue }
             names.append(name)
         }
         for name in names {
             let text = (name + [0]).map { CChar(bitPattern: $0) }
             var status = lockstep_status()
             var generation: UInt32 = 0
-            guard lockstep_statx(directory, text, Tree.noFollow, UInt32(LOCKSTEP_STATUS_NO_TIMES), &status) == 0,
-                lockstep_generation(directory, text, &generation) == 0
-            else { continue }  // removed meanwhile
+            var result = lockstep_statx(directory, text, Tree.noFollow, UInt32(LOCKSTEP_STATUS_NO_TIMES), &status)
+            if result == 0 { result = lockstep_generation(directory, text, &generation) }
+            if result == -ENOENT { continue }  // removed meanwhile
             let whole = path + "/" + String(decoding: name, as: UTF8.self)
+            guard result == 0 else { throw NodeError(71, "\(whole): \(describe(errno: -result))") }
+            if status.mode & S_IFMT != S_IFDIR && configuration.isExcluded(name) { continue }
             let child = ObjectID(inode: status.inode, generation: generation, root: object.root)
             switch status.mode & S_IFMT {
             case S_IFREG, S_IFLNK:
@@ -172,7 +174,7 @@ final class Tree {
     }
 
     /// Lockstep's own directory, which lies inside the root only where the root is a mount point.
-    private func isOwn(_ name: [UInt8]) -> Bool { name.starts(with: Array(".lockstep-".utf8)) }
+    private func isOwn(_ name: [UInt8]) -> Bool { name == Array(".lockstep-\(configuration.module)".utf8) }
 
     /// Symbolic links that lead out of every root: what they point to would not be replicated.
     func linksLeadingOut() throws -> [String] {

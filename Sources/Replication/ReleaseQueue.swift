@@ -35,7 +35,11 @@ public struct ReleaseQueue: Sendable {
 
     public var waiting: Int { waiters.count }
     /// The oldest durability point that waits: its place in the ring can't be used again.
-    public var oldestWaiting: SequenceNumber? { waiters.map(\.sequence).min() }
+    public var oldestWaiting: SequenceNumber? {
+        var oldest: SequenceNumber?
+        for waiter in waiters where oldest.map({ waiter.sequence < $0 }) ?? true { oldest = waiter.sequence }
+        return oldest
+    }
     /// Somebody waits for a record that is not acknowledged yet.
     public var isNeeded: Bool { waiters.contains { $0.position.value != .max } }
 

@@ -35,6 +35,9 @@ struct Daemon: ParsableCommand {
             let configuration = try Configuration(directory: existing(directory), node: node, module: module,
                 role: parsedRole(), roots: parsedRoots(), listenPort: port(listen), peerPort: port(peer), exclusions: exclusions,
                 waitBoundMilliseconds: bound())
+            if let bad = exclusions.first(where: { $0.dropFirst().contains("/") || $0.isEmpty || $0.utf8.count >= 64 }) {
+                throw NodeError(64, "exclusion '\(bad)': the end of a file's name, or /NAME")
+            }
             try Node.run(configuration)
         } catch let error as NodeError {
             Log(node: node).info(error.description)
