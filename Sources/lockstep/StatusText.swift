@@ -6,7 +6,7 @@ struct StatusText: CustomStringConvertible {
 
     init(_ status: Status) { self.status = status }
 
-    private var transition: String { status.ready || status.state == .stopped ? "" : " (in transition)" }
+    private var transition: String { status.exitCode == .bound ? " (in transition)" : "" }
 
     var description: String {
         var lines = ["\(status.module) node:\(status.node) role:\(status.role) state:\(status.state)\(transition)"]
