@@ -191,6 +191,21 @@ import Testing
         #expect(memory.arenas.count == 1)
     }
 
+    @Test func `a refused arena's process descriptor is closed`() throws {
+        let memory = try CaptureMemory.small()
+        func isClosedAfterAttaching(_ arena: Int32) -> Bool {
+            let (process, life) = Producer.processDescriptor()
+            defer { close(life) }
+            _ = try? memory.attach(arena: 0, descriptor: arena, processDescriptor: process, pid: getpid())
+            // The other end of a pipe that nobody reads any more.
+            var entry = pollfd(fd: life, events: 0, revents: 0)
+            return poll(&entry, 1, 0) == 1 && entry.revents & Int16(POLLERR) != 0
+        }
+        #expect(isClosedAfterAttaching(Producer.makeArena(1, memory.incarnation)), "of another number")
+        #expect(isClosedAfterAttaching(Producer.makeArena(0, memory.incarnation, sealed: false)), "not sealed")
+        #expect(!isClosedAfterAttaching(Producer.makeArena(0, memory.incarnation)))
+    }
+
     @Test func `a process that has ended is known to have ended, for good`() throws {
         let memory = try CaptureMemory.small(), producer = try Producer(memory)
         let arena = memory.arenas[0]!
