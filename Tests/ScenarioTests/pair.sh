@@ -90,6 +90,8 @@ evidence() { # what the daemons last said
     return 0
 }
 
+skip() { echo "skipped: $1: $2"; }
+
 expect() { # expect CODE PATTERN COMMAND...
     local code=$1 pattern=$2 got=0
     shift 2
