@@ -61,9 +61,11 @@ final class Applier: Sendable {
                 do {
                     switch order {
                     case .batch(let bytes):
+                        defer {
+                            appliedPosition.store(work.position.value, ordering: .releasing)
+                            waitingBytes.subtract(bytes.count, ordering: .relaxed)
+                        }
                         let ended = try work.apply(bytes)
-                        appliedPosition.store(work.position.value, ordering: .releasing)
-                        waitingBytes.subtract(bytes.count, ordering: .relaxed)
                         if let ended {
                             report(.checkpointed(work.replayer.mark.position))
                             report(.copyEnded(ended))
@@ -75,8 +77,8 @@ final class Applier: Sendable {
                         report(.finished(inconsistent: inconsistent))
                     }
                 } catch {
+                    // The thread goes on: a copy that begins anew puts everything right.
                     report(.failed("\(error)"))
-                    return
                 }
             }
             report(.applied)
@@ -94,6 +96,8 @@ final class ApplierWork {
     private(set) var journalBytes: UInt64 = 0
     private let decoder = FrameDecoder()
     private var records: [UInt8] = []
+    /// A record did not fit: nothing is applied until a copy begins.
+    private var hasFailed = false
     private let log: Log
 
     init(replayer: Replayer, epoch: Epoch, position: StreamPosition, chain: UInt64, log: Log) {
@@ -106,6 +110,7 @@ final class ApplierWork {
 
     /// Applies one batch; returns the position of a copy's end if one is in it.
     func apply(_ batch: [UInt8]) throws -> StreamPosition? {
+        var failure: NodeError?
         let header = try batch.withUnsafeBytes { try decoder.decode($0, into: &records) }
         var copyEnded: StreamPosition?
         try records.withUnsafeBytes { bytes in
@@ -118,17 +123,24 @@ final class ApplierWork {
                 }
                 expected = expected.next
                 let payload = UnsafeRawBufferPointer(rebasing: bytes[(offset + record.payloadOffset)..<(offset + record.bytes)])
+                offset += record.bytes
+                // A copy's end is a checkpoint in the middle of its batch.
+                if record.position <= position { continue }
+                if record.kind == .copyBegins { hasFailed = false }
+                if hasFailed { continue }
                 do { try replayer.apply(record, payload: payload) } catch {
-                    throw NodeError(1, "record \(record.position.value) (\(record.kind)): \(error)")
+                    hasFailed = true
+                    failure = NodeError(1, "record \(record.position.value) (\(record.kind)): \(error)")
+                    continue
                 }
                 if record.kind == .copyEnds { copyEnded = record.position }
-                offset += record.bytes
             }
         }
         epoch = header.epoch
         position = header.lastPosition
         chain = header.chain
         journalBytes += UInt64(batch.count)
+        if let failure { throw failure }
         if copyEnded != nil { try checkpoint() }
         return copyEnded
     }

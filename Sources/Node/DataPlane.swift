@@ -679,7 +679,16 @@ final class DataPlane {
             // What the files hold is not known any more.
             log.info("applying failed: \(text)")
             try state.update { $0.data = .inconsistent }
-            throw NodeError(1, "applying failed, this node's data is inconsistent: \(text)")
+            secondary.dataState = .inconsistent
+            lastError = "applying failed, this node's data is inconsistent until it is copied again: \(text)"
+            if let promotion {
+                self.promotion = nil
+                promotionFinishing = false
+                isPromoting = false
+                promotion(.failure(NodeError(77, lastError!)))
+            }
+            // The primary connects anew, and copies everything.
+            if let connection { drop(connection, lastError!) }
         }
     }
 

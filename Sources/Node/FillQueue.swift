@@ -181,6 +181,7 @@ final class FillQueue {
             finishFile()
             return
         }
+        plane.noteTimes(read.object)
         let size = (try? FileStatus.of(current.descriptor).size) ?? 0
         for piece in read.pieces(count: UInt64(result.count)) where plane.names.contains(read.object) {
             let start = Int(piece.lowerBound - read.range.lowerBound)

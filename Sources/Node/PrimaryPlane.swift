@@ -737,6 +737,7 @@ final class PrimaryPlane {
         defer { close(descriptor) }
         guard let status = try? FileStatus.of(descriptor) else { return false }
         guard announce(object) else { return true }
+        timesPending.insert(object)
         if settlement.repairAttributes {
             var record = Record(.chmod)
             record.object = object
@@ -860,8 +861,21 @@ final class PrimaryPlane {
     /// Tells the peer that `key` means `found`, with its bytes.
     private func tell(_ found: Tree.Found, at key: NameTable.Name, _ reason: FillQueue.Reason) {
         guard isStreaming, announce(key.parent), announce(found.object) else { return }
+        timesPending.insert(key.parent)
         shipPresent(found.object, found, at: key)
-        if names.kind(of: found.object) == .file { fills.append(found.object, reason) }
+        switch names.kind(of: found.object) {
+        case .file: fills.append(found.object, reason)
+        case .directory where reason == .inDoubt:
+            // The peer may have removed it, with all that was in it.
+            var below: [(NameTable.Name, ObjectID, NameTable.Kind)] = []
+            names.forEachName(below: found.object) { below.append(($0, $1, $2)) }
+            for (name, object, kind) in below where announce(object) && shipPresent(object, nil, at: name) {
+                timesPending.insert(object)
+                timesPending.insert(name.parent)
+                if kind == .file { fills.append(object, .inDoubt) }
+            }
+        default: break
+        }
     }
 
     /// A name that the pass of names found, and the table did not have.
@@ -890,6 +904,7 @@ final class PrimaryPlane {
         record.parent = key.parent
         record.name = key.name
         announce(key.parent)
+        timesPending.insert(key.parent)
         ship(record, about: [key.parent], isRepair: true)
     }
 
@@ -1004,6 +1019,9 @@ final class PrimaryPlane {
         record.modificationTime = found.status.modified_nanoseconds
         ship(record, about: [])
     }
+
+    /// What was shipped after its time was carried has another one on the peer.
+    func noteTimes(_ object: ObjectID) { timesPending.insert(object) }
 
     var hasTimesPending: Bool { isStreaming && !timesPending.isEmpty }
 

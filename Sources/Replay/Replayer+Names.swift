@@ -14,7 +14,7 @@
 //                   file or link known by another name           @P6    gets one more name
 //                   directory known by another name              @P7    moves
 //                   file in limbo                                @P8    comes back with its bytes
-//                   file removed for good, no copy is running    @P9    error: its bytes are gone
+//                   file removed for good                        @P9    made empty: its bytes follow
 //                   object known as another type                 @P10   that is removed, then @P3
 //   unlink, rmdir   parent unknown                               @U1    error
 //                   name means nothing                           @U2    nothing (repair)
@@ -120,9 +120,8 @@ extension Replayer {
         } else if table.isNamed(record.object) {
             try addName(record.object, record.parent, record.name)
         } else {
-            if kind == .file, removed.contains(record.object), !copying {
-                throw .inconsistent("\(shown(record.parent, record.name)) is back, and its bytes are gone", at: position)
-            }
+            // Its bytes, if it had any, follow as fills.
+            removed.remove(record.object)
             try make(kind, record, payload)
         }
         owed.remove(NameTable.Name(parent: record.parent, name: record.name))
@@ -349,6 +348,30 @@ extension Replayer {
     }
 
     // MARK: conditions
+
+    /// A name in a directory that an operation at the same time removed: in the end it is gone with it, or the name fills that
+    /// follow bring both back. What would have been made there counts as removed too.
+    func concernsRemovedDirectory(_ record: Record) throws(ReplayError) -> Bool {
+        func isGone(_ directory: ObjectID) -> Bool { !table.contains(directory) && removed.contains(directory) }
+        switch record.kind {
+        case .create, .mkdir, .symlink, .mknod, .present, .unlink, .rmdir, .absent:
+            guard isGone(record.parent) else { return false }
+            if !record.object.isNone, !table.contains(record.object) { removed.insert(record.object) }
+            return true
+        case .rename:
+            if isGone(record.parent) {
+                if !isGone(record.targetParent) {
+                    owed.insert(NameTable.Name(parent: record.targetParent, name: record.targetName))
+                }
+                return true
+            }
+            guard isGone(record.targetParent) else { return false }
+            try displace(record.parent, record.name)
+            return true
+        case .link: return isGone(record.targetParent)
+        default: return false
+        }
+    }
 
     private func requireDirectory(_ object: ObjectID) throws(ReplayError) {
         guard table.kind(of: object) == .directory, own[object] != nil else {

@@ -299,6 +299,10 @@ public final class Replayer {
             throw .inconsistent("no copy has begun: \(inconsistency ?? "")", at: position)
         }
         try checkNames(of: record)
+        if try concernsRemovedDirectory(record) {
+            counts.ignored += 1
+            return
+        }
         do throws(ReplayError) {
             try route(record, payload)
         } catch {
