@@ -739,6 +739,7 @@ final class PrimaryPlane {
         guard announce(object) else { return true }
         timesPending.insert(object)
         if settlement.repairAttributes {
+            tracker.attributesShipped(object)
             var record = Record(.chmod)
             record.object = object
             record.mode = status.mode
@@ -903,6 +904,7 @@ final class PrimaryPlane {
         var record = Record(.absent)
         record.parent = key.parent
         record.name = key.name
+        tracker.nameFillShipped(key)
         announce(key.parent)
         timesPending.insert(key.parent)
         ship(record, about: [key.parent], isRepair: true)
@@ -912,6 +914,8 @@ final class PrimaryPlane {
     @discardableResult
     func shipPresent(_ object: ObjectID, _ found: Tree.Found?, at name: NameTable.Name? = nil) -> Bool {
         guard let key = name ?? names.names(of: object).first, let path = names.path(of: object) else { return false }
+        tracker.nameFillShipped(key)
+        tracker.attributesShipped(object)
         guard let found = found ?? tree.look(root: path.root.root, path: path.bytes), found.object == object else { return false }
         var record = Record(.present)
         record.object = object

@@ -202,6 +202,20 @@ public struct OperationTracker: Sendable {
         }
     }
 
+    /// A name fill of `name` is being shipped: what is inside its call on that name has it looked up again when it ends.
+    public mutating func nameFillShipped(_ name: NameTable.Name) {
+        for sequence in byName[name] ?? [] where operations[sequence]?.isSettled == false {
+            operations[sequence]?.repairNames = true
+        }
+    }
+
+    /// Mode and owner of `object` are being shipped: the same for them.
+    public mutating func attributesShipped(_ object: ObjectID) {
+        for sequence in byAttributes[object] ?? [] where operations[sequence]?.isSettled == false {
+            operations[sequence]?.repairAttributes = true
+        }
+    }
+
     /// A new stream begins: the records of what is inside its call now are not part of it, so all of it is looked at
     /// again when it is settled.
     public mutating func restart() {
