@@ -1,0 +1,240 @@
+import CLinux
+import Capture
+import Glibc
+import Platform
+import Primitives
+import Replication
+
+/// Taking operations in, in the order of the ring: bytes, attributes, names.
+extension PrimaryPlane {
+    // MARK: Bytes and attributes
+
+    func admitData(_ sequence: SequenceNumber, _ arena: Arena, _ index: UInt32, _ intent: Intent, _ isDone: Bool) {
+        if !names.contains(intent.object) && !nameless.contains(intent.object) { resolveUnknown(intent.object) }
+        var record = Record(recordKind(intent.kind))
+        record.sequence = sequence
+        record.object = intent.object
+        record.offset = intent.offset
+        record.length = intent.length
+        record.argument = intent.argument
+        record.mode = intent.mode
+        record.owner = intent.owner
+        record.group = intent.group
+        let range: ByteRange
+        switch intent.kind {
+        case .write:
+            range = ByteRange(offset: intent.offset, count: UInt64(intent.payload.count))
+            record.length = UInt64(intent.payload.count)
+        case .truncate: range = ByteRange(intent.length, .max)
+        case .allocate, .changed: range = ByteRange(offset: intent.offset, count: intent.length)
+        default: range = ByteRange(0, 0)
+        }
+        timesPending.insert(intent.object)
+        fills.operationAdmitted(on: intent.object, range)
+        tracker.admit(TrackedOperation(sequence: sequence, kind: record.kind, arena: arena.number, index: index,
+            blocks: intent.blocks, object: intent.object, range: range, predictedOffset: intent.flags.contains(.predicted)))
+        let shipped: Bool
+        switch intent.kind {
+        // Its times are read when they are carried; bytes that were not seen are read when it is settled.
+        case .times, .changed: shipped = false
+        case .setAttribute, .removeAttribute: shipped = isKnownToPeer(intent.object)
+            record.name = intent.name
+        default: shipped = isKnownToPeer(intent.object)
+        }
+        if shipped {
+            record.payloadBytes = UInt32(intent.payload.count)
+            tracker.shipped(sequence, at: ship(record, payload: intent.payload, about: [intent.object]))
+        }
+        if isDone { settle(sequence, arena, intent.result) }
+    }
+
+    func recordKind(_ kind: Intent.Kind) -> Record.Kind {
+        switch kind {
+        case .changed: .fill
+        case .submit: .write
+        default: Record.Kind(rawValue: kind.rawValue)!
+        }
+    }
+
+    // MARK: Names
+
+    func admitName(_ sequence: SequenceNumber, _ arena: Arena, _ index: UInt32, _ intent: Intent, _ isDone: Bool) {
+        // An earlier name operation that is done must be in the table before this one.
+        if !tracker.unsettled.isEmpty { sweep(checkingDeath: false) }
+        var keys = [NameTable.Name(parent: intent.parent, name: intent.name)]
+        if intent.kind == .rename { keys.append(NameTable.Name(parent: intent.targetParent, name: intent.targetName)) }
+        if intent.kind == .link { keys = [NameTable.Name(parent: intent.targetParent, name: intent.targetName)] }
+        for parent in Set(keys.map(\.parent)) where !names.contains(parent) { resolveUnknown(parent) }
+        for parent in Set(keys.map(\.parent)) {
+            timesPending.insert(parent)
+            announce(parent)
+        }
+        var record = Record(Record.Kind(rawValue: intent.kind.rawValue)!)
+        record.sequence = sequence
+        record.parent = intent.parent
+        record.targetParent = intent.targetParent
+        record.name = intent.name
+        record.targetName = intent.targetName
+        record.object = intent.kind == .link ? intent.object : .none
+        record.mode = intent.mode
+        record.argument = intent.argument
+        let moved = names.lookup(intent.parent, intent.name)
+        if intent.kind == .rename, let moved { announce(moved) }
+        tracker.admit(TrackedOperation(sequence: sequence, kind: record.kind, arena: arena.number, index: index,
+            blocks: intent.blocks, object: moved ?? .none, names: keys, argument: intent.argument,
+            payload: Array(intent.payload)))
+        if isDone {
+            // Made, and gone before its maker could look at it: what the name means now is looked up.
+            if intent.result.value >= 0, creates(record.kind), let operation = tracker.operations[sequence],
+                !isPlausible(intent.result, of: operation)
+            {
+                settle(sequence, arena, intent.result)
+                return
+            }
+            // A refused operation leaves nothing behind and is not shipped at all.
+            if intent.result.value >= 0 {
+                record.object = objectOfRecord(intent.kind, result: intent.result, moved: moved, link: intent.object)
+                record.mode = intent.result.mode != 0 ? intent.result.mode : intent.mode
+                record.owner = intent.result.owner
+                record.group = intent.result.group
+                if isStreaming, canShip(record, moved) { shipName(record, payload: intent.payload) }
+            }
+            settle(sequence, arena, intent.result, wasShipped: true)
+            return
+        }
+        guard isStreaming, canShip(record, moved) else { return }
+        record.flags = .tentative
+        record.object = intent.kind == .link ? intent.object : moved ?? .none
+        tracker.shipped(sequence, at: shipName(record, payload: intent.payload))
+    }
+
+    /// During a copy: what takes a name away from an object that the peer does not know is none of its business yet.
+    func canShip(_ record: Record, _ object: ObjectID?) -> Bool {
+        guard let copy else { return true }
+        switch record.kind {
+        case .unlink, .rmdir, .rename: return object.map { copy.isAnnounced($0) } ?? false
+        case .link: return copy.isAnnounced(record.object)
+        default: return copy.isAnnounced(record.parent)
+        }
+    }
+
+    func objectOfRecord(_ kind: Intent.Kind, result: Intent.Result, moved: ObjectID?, link: ObjectID) -> ObjectID {
+        switch kind {
+        case .create, .mkdir, .symlink, .mknod: result.object
+        case .link: link
+        default: moved ?? .none
+        }
+    }
+
+    @discardableResult
+    func shipName(_ record: Record, payload: UnsafeRawBufferPointer) -> StreamPosition {
+        var record = record
+        record.payloadBytes = UInt32(payload.count)
+        if !record.object.isNone, record.flags.isEmpty, creates(record.kind) { copy?.noteAnnounced(record.object) }
+        return ship(record, payload: payload, about: [record.object, record.parent, record.targetParent])
+    }
+
+    /// What a creation says that it made: something new, of its type, in its root. Else somebody removed or replaced it before
+    /// its maker looked, and the name is looked up again.
+    func isPlausible(_ result: Intent.Result, of operation: TrackedOperation) -> Bool {
+        let type: UInt32 = operation.kind == .mkdir ? S_IFDIR : operation.kind == .symlink ? S_IFLNK : S_IFREG
+        return !result.object.isNone && result.object.root == operation.names.first?.parent.root
+            && result.mode & S_IFMT == type && !names.contains(result.object)
+    }
+
+    func creates(_ kind: Record.Kind) -> Bool {
+        kind == .create || kind == .mkdir || kind == .symlink || kind == .mknod
+    }
+
+    /// The table follows a name operation that took place.
+    func applyName(_ operation: TrackedOperation, _ result: Intent.Result) {
+        switch operation.kind {
+        case .create, .mkdir, .symlink, .mknod:
+            guard let key = operation.names.first, !result.object.isNone else { return }
+            let kind: NameTable.Kind = operation.kind == .mkdir ? .directory : operation.kind == .symlink ? .symbolicLink : .file
+            change { try names.insert(result.object, kind, key.parent, key.name) }
+            nameless.remove(result.object)
+            timesPending.insert(result.object)
+        case .unlink, .rmdir:
+            guard let key = operation.names.first else { return }
+            noteNameless(names.remove(key.parent, key.name))
+        case .rename:
+            guard operation.names.count == 2 else { return }
+            let from = operation.names[0], to = operation.names[1]
+            if operation.argument & 2 != 0 {
+                change {
+                    try names.exchange(from.parent, from.name, with: to.parent, to.name)
+                    return nil
+                }
+            } else {
+                change { try names.move(from.parent, from.name, to: to.parent, to.name) }
+            }
+        case .link:
+            guard let key = operation.names.first else { return }
+            change { try names.insert(operation.object, .file, key.parent, key.name) }
+        default: break
+        }
+    }
+
+    /// A change of the table; one that is impossible means that the table and the trees differ: they are compared.
+    func change(_ body: () throws -> ObjectID?) {
+        do { noteNameless(try body()) } catch {
+            log.info("names are in doubt: \(error)")
+            namesInDoubt = true
+        }
+    }
+
+    func noteNameless(_ object: ObjectID?) {
+        // A directory that still has children was not removed, whatever it looks like now.
+        guard let object, !names.isNamed(object), !names.hasChildren(object) else { return }
+        names.forget(object)
+        nameless.insert(object)
+        timesPending.remove(object)
+        // Bounded: numbers of long-dead files are found again by `resolveUnknown`.
+        if nameless.count > 65536 { nameless.removeAll(keepingCapacity: true) }
+    }
+
+    /// An object that nobody announced: made by a call that is not settled yet, or outside the capture. Nameless is only
+    /// what no name leads to: a file that was unlinked while it was open.
+    func resolveUnknown(_ object: ObjectID) {
+        sweep(checkingDeath: true)
+        if names.contains(object) { return }
+        for sequence in tracker.unsettled {
+            guard let operation = tracker.operations[sequence], creates(operation.kind), !decided.contains(sequence),
+                let key = operation.names.first, let path = names.path(of: key.parent),
+                let found = tree.look(root: path.root.root, path: join(path.bytes, key.name)), found.object == object
+            else { continue }
+            // Its maker is still in its call, and others use it already.
+            let result = Intent.Result(value: 0, object: object, mode: found.status.mode, owner: found.status.owner,
+                group: found.status.group)
+            decided.insert(sequence)
+            if operation.position != .none { shipOutcome(operation, succeeded: true, result) }
+            applyName(operation, result)
+            if operation.position == .none { tell(found, at: key, .new) }
+            return
+        }
+        do { try adopt(object) } catch { log.info("looking for object \(object.inode): \(error)") }
+        if !names.contains(object) { nameless.insert(object) }
+    }
+
+    /// Looks for one object that was made outside the capture, and tells of it and of what it lies in, as far as nobody knows
+    /// that; whatever else is new comes through the ring, or is found by a pass of names.
+    func adopt(_ object: ObjectID) throws {
+        var unknown: [ObjectID: Tree.Entry] = [:]
+        try tree.walk(found: { entry in if !names.contains(entry.object) { unknown[entry.object] = entry } }, skipped: { _ in })
+        var chain: [Tree.Entry] = []
+        var next = object
+        while !names.contains(next), let entry = unknown.removeValue(forKey: next) {
+            chain.append(entry)
+            next = entry.parent
+        }
+        for entry in chain.reversed() {
+            guard let path = names.path(of: entry.parent),
+                let found = tree.look(root: path.root.root, path: join(path.bytes, entry.name)), found.object == entry.object
+            else { return }
+            let key = NameTable.Name(parent: entry.parent, name: entry.name)
+            place(found, at: key)
+            tell(found, at: key, .new)
+        }
+    }
+}

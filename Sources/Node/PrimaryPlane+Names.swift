@@ -1,0 +1,88 @@
+import CLinux
+import Capture
+import Platform
+import Primitives
+import Replication
+
+/// All names against the trees, and modification times.
+extension PrimaryPlane {
+    /// Compares all names of the roots with what the stream says, and repairs what differs: what was made, moved or
+    /// removed outside the capture. Returns how many names were repaired.
+    func passOfNames() throws -> Int {
+        var repaired = 0
+        var seen: Set<NameTable.Name> = []
+        var entries: [Tree.Entry] = []
+        let inFlight = Set(tracker.operations.values.flatMap(\.names))
+        try tree.walk(
+            found: { entry in
+                seen.insert(NameTable.Name(parent: entry.parent, name: entry.name))
+                if names.lookup(entry.parent, entry.name) != entry.object { entries.append(entry) }
+            }, skipped: { _ in })
+        // Names that operations in the ring or in their calls are about are theirs to settle; only what nobody knows is told
+        // at once, since an operation on it waits.
+        let undrained = memory.drained < memory.reserved
+        for entry in entries {
+            let key = NameTable.Name(parent: entry.parent, name: entry.name)
+            if inFlight.contains(key) || (undrained && names.contains(entry.object)) { continue }
+            guard let path = names.path(of: entry.parent),
+                let found = tree.look(root: path.root.root, path: join(path.bytes, entry.name)), found.object == entry.object
+            else { continue }
+            present(found, at: key, movedFrom: names.names(of: entry.object).first { !seen.contains($0) })
+            repaired += 1
+        }
+        var gone: [NameTable.Name] = []
+        if !undrained { names.forEachName { name, _, _ in if !seen.contains(name) { gone.append(name) } } }
+        for key in gone where !inFlight.contains(key) {
+            guard names.lookup(key.parent, key.name) != nil, let path = names.path(of: key.parent),
+                tree.look(root: path.root.root, path: join(path.bytes, key.name)) == nil
+            else { continue }
+            noteNameless(names.remove(key.parent, key.name))
+            shipAbsent(key)
+            repaired += 1
+        }
+        if repaired > 0 { log.info("pass of names: \(repaired) names repaired") }
+        return repaired
+    }
+
+    /// The table and the trees differ and no operation in the ring explains it: new operations are held for as long as those
+    /// in their calls need to return, bounded, and all names are compared.
+    func compareNames() {
+        let now = Clock.monotonic
+        guard let since = holdingSince else {
+            holdingSince = now
+            memory.setHold(true)
+            return
+        }
+        guard memory.isRingEmpty, tracker.unsettled.isEmpty || now - since > Limits.holdNanoseconds else { return }
+        namesInDoubt = false
+        holdingSince = nil
+        do { _ = try passOfNames() } catch { log.info("pass of names: \(error)") }
+        memory.setHold(false)
+    }
+
+    /// Carries modification times of what was touched since the last time; G2 promises them at settle and every 5 s.
+    func shipTimes() {
+        guard isStreaming else { return }
+        let objects = timesPending
+        timesPending.removeAll(keepingCapacity: true)
+        for object in objects { shipTimes(of: object) }
+    }
+
+    func shipTimes(of object: ObjectID) {
+        guard names.contains(object), copy?.isAnnounced(object) ?? true, let path = names.path(of: object) else { return }
+        guard let found = tree.look(root: path.root.root, path: path.bytes), found.object == object else {
+            // It has been moved, and the table does not know yet: the next time.
+            timesPending.insert(object)
+            return
+        }
+        var record = Record(.times)
+        record.object = object
+        record.modificationTime = found.status.modified_nanoseconds
+        ship(record, about: [])
+    }
+
+    /// What was shipped after its time was carried has another one on the peer.
+    func noteTimes(_ object: ObjectID) { timesPending.insert(object) }
+
+    var hasTimesPending: Bool { isStreaming && !timesPending.isEmpty }
+}

@@ -1,0 +1,257 @@
+import CLinux
+import Capture
+import Glibc
+import Platform
+import Primitives
+import Replication
+
+/// Inline fills and name fills: what the stream says wrongly is read and shipped again (rule R3).
+extension PrimaryPlane {
+    func repair(_ object: ObjectID, _ settlement: Settlement) {
+        guard isStreaming else { return }
+        for key in settlement.repairNames { pendingNames.append((key, memory.reserved)) }
+        guard !settlement.repairRanges.isEmpty || settlement.repairsSize || settlement.repairAttributes,
+            names.contains(object)
+        else { return }
+        counters.repairs += 1
+        if !read(object, settlement) { pendingRepairs.append((object, settlement, Clock.monotonic)) }
+    }
+
+    func retryRepairs() {
+        guard !pendingRepairs.isEmpty else { return }
+        let pending = pendingRepairs
+        pendingRepairs = []
+        for entry in pending where names.contains(entry.object) {
+            if read(entry.object, entry.settlement) { continue }
+            if Clock.monotonic - entry.since > 1_000_000_000 {
+                // Its name in the table and the file system disagree for good: somebody else moved it.
+                log.info("object \(entry.object.inode) is not where its name was; names are compared")
+                namesInDoubt = true
+                pendingRepairs.append((entry.object, entry.settlement, Clock.monotonic))
+                continue
+            }
+            pendingRepairs.append(entry)
+        }
+    }
+
+    /// Reads the ranges now and ships them. The batch is not cut before everything that was published while they were
+    /// read is in it too: a batch takes effect whole, so no state shows a later write without an earlier one.
+    func read(_ object: ObjectID, _ settlement: Settlement) -> Bool {
+        guard batch.bytes < Limits.batchBytesMax else { return false }
+        guard let path = names.path(of: object), let descriptor = tree.open(object, path: path.bytes) else {
+            decideRenames(of: object)
+            return false
+        }
+        defer { close(descriptor) }
+        guard let status = try? FileStatus.of(descriptor) else { return false }
+        guard announce(object) else { return true }
+        timesPending.insert(object)
+        if settlement.repairAttributes {
+            tracker.attributesShipped(object)
+            var record = Record(.chmod)
+            record.object = object
+            record.mode = status.mode
+            ship(record, about: [object], isRepair: true)
+            record = Record(.chown)
+            record.object = object
+            record.owner = status.owner
+            record.group = status.group
+            ship(record, about: [object], isRepair: true)
+        }
+        guard status.isRegular else { return true }
+        if settlement.repairsSize {
+            var record = Record(.truncate)
+            record.object = object
+            record.length = status.size
+            ship(record, about: [object], isRepair: true)
+            tracker.fillShipped(object, ByteRange(status.size, .max))
+        }
+        let bytes = settlement.repairRanges.reduce(0) { $0 + min($1.upperBound, max(status.size, $1.lowerBound)) - $1.lowerBound }
+        if bytes > UInt64(Limits.repairBytes) {
+            // Too much for one batch: the whole file, piece by piece.
+            fills.append(object, .inDoubt)
+            return true
+        }
+        let buffer = UnsafeMutableRawBufferPointer.allocate(byteCount: Limits.repairBytes, alignment: 4096)
+        defer { buffer.deallocate() }
+        for range in settlement.repairRanges {
+            tracker.fillShipped(object, range)
+            var offset = range.lowerBound
+            let end = min(range.upperBound, status.size)
+            while offset < end {
+                let wanted = min(UInt64(buffer.count), end - offset)
+                let count = pread(descriptor, buffer.baseAddress, Int(wanted), off_t(offset))
+                if count < 0 && errno == EINTR { continue }
+                if count < 0 {
+                    readFailed(object, errno)
+                    return true
+                }
+                if count == 0 { break }
+                var record = Record(.fill)
+                record.object = object
+                record.offset = offset
+                record.length = status.size
+                record.argument = tracker.floor?.value ?? memory.drained
+                ship(record, payload: UnsafeRawBufferPointer(rebasing: buffer[..<count]), about: [object], isRepair: true)
+                counters.fills += 1
+                offset += UInt64(count)
+            }
+        }
+        batch.mustReach = max(batch.mustReach, memory.reserved)
+        return true
+    }
+
+    /// This node's bytes can't be read: it is no source any more, and the stream ends without a promise.
+    func readFailed(_ object: ObjectID, _ code: Int32) {
+        dataIsSuspect = true
+        refusal = "reading object \(object.inode): \(describe(errno: code)); this node's data is suspect"
+    }
+
+    /// A rename that has visibly taken place, and whose process has not returned: nobody waits for it.
+    func decideRenames(of object: ObjectID) {
+        for sequence in tracker.unsettled where !decided.contains(sequence) {
+            guard let operation = tracker.operations[sequence], operation.kind == .rename, operation.object == object,
+                operation.names.count == 2, let path = names.path(of: operation.names[1].parent),
+                let found = tree.look(root: path.root.root, path: join(path.bytes, operation.names[1].name)), found.object == object
+            else { continue }
+            let result = Intent.Result(value: 0, object: object)
+            decided.insert(sequence)
+            if operation.position != .none { shipOutcome(operation, succeeded: true, result) }
+            applyName(operation, result)
+        }
+    }
+
+    /// The whole of an object that the stream knows by name only.
+    func shipWhole(_ object: ObjectID) {
+        guard isStreaming, names.kind(of: object) == .file, announce(object) else { return }
+        fills.append(object, .inDoubt)
+    }
+
+    /// Looks names up whose operations ran at the same time: when everything that was published before the look is admitted,
+    /// and nothing was published during it. Under a load that never lets that happen, new operations are held.
+    func fillNames() {
+        guard !pendingNames.isEmpty, isStreaming else {
+            pendingNames = []
+            return
+        }
+        guard memory.isRingEmpty else {
+            if pendingNames.contains(where: { memory.drained > $0.after + 4096 }) { namesInDoubt = true }
+            return
+        }
+        var again: [(name: NameTable.Name, after: UInt64)] = []
+        for (name, after) in pendingNames {
+            guard let path = names.path(of: name.parent) else { continue }
+            let found = tree.look(root: path.root.root, path: join(path.bytes, name.name))
+            if memory.isRingEmpty { fillName(name, found) } else { again.append((name, after)) }
+        }
+        pendingNames = again
+    }
+
+    /// What a name means is shipped whatever the table says: after operations that ran at the same time, the table has the order
+    /// of their ends, the secondary that of their records.
+    func fillName(_ key: NameTable.Name, _ found: Tree.Found?) {
+        counters.repairs += 1
+        guard let found else {
+            noteNameless(names.remove(key.parent, key.name))
+            shipAbsent(key)
+            return
+        }
+        place(found, at: key)
+        tell(found, at: key, .inDoubt)
+    }
+
+    /// The table follows what was found.
+    func place(_ found: Tree.Found, at key: NameTable.Name) {
+        change { try names.insert(found.object, NameTable.Kind(mode: found.status.mode), key.parent, key.name) }
+        nameless.remove(found.object)
+        timesPending.insert(found.object)
+    }
+
+    /// Tells the peer that `key` means `found`, with its bytes.
+    func tell(_ found: Tree.Found, at key: NameTable.Name, _ reason: FillQueue.Reason) {
+        guard isStreaming, announce(key.parent), announce(found.object) else { return }
+        timesPending.insert(key.parent)
+        shipPresent(found.object, found, at: key)
+        switch names.kind(of: found.object) {
+        case .file: fills.append(found.object, reason)
+        case .directory where reason == .inDoubt:
+            // The peer may have removed it, with all that was in it.
+            var below: [(NameTable.Name, ObjectID, NameTable.Kind)] = []
+            names.forEachName(below: found.object) { below.append(($0, $1, $2)) }
+            for (name, object, kind) in below where announce(object) && shipPresent(object, nil, at: name) {
+                timesPending.insert(object)
+                timesPending.insert(name.parent)
+                if kind == .file { fills.append(object, .inDoubt) }
+            }
+        default: break
+        }
+    }
+
+    /// A name that the pass of names found, and the table did not have.
+    func present(_ found: Tree.Found, at key: NameTable.Name, movedFrom old: NameTable.Name?) {
+        guard let old else {
+            let isNew = !names.contains(found.object)
+            place(found, at: key)
+            tell(found, at: key, isNew ? .new : .inDoubt)
+            return
+        }
+        // As a rename, so that a directory keeps what is in it.
+        var record = Record(.rename)
+        record.parent = old.parent
+        record.name = old.name
+        record.targetParent = key.parent
+        record.targetName = key.name
+        record.object = found.object
+        let isKnown = isStreaming && announce(found.object) && announce(key.parent)
+        change { try names.move(old.parent, old.name, to: key.parent, key.name) }
+        if isKnown { ship(record, about: [found.object, key.parent, old.parent], isRepair: true) }
+    }
+
+    func shipAbsent(_ key: NameTable.Name) {
+        guard isStreaming else { return }
+        var record = Record(.absent)
+        record.parent = key.parent
+        record.name = key.name
+        tracker.nameFillShipped(key)
+        announce(key.parent)
+        timesPending.insert(key.parent)
+        ship(record, about: [key.parent], isRepair: true)
+    }
+
+    /// The name fill of one object as it is now; false when it can't be found where its name says.
+    @discardableResult
+    func shipPresent(_ object: ObjectID, _ found: Tree.Found?, at name: NameTable.Name? = nil) -> Bool {
+        guard let key = name ?? names.names(of: object).first, let path = names.path(of: object) else { return false }
+        tracker.nameFillShipped(key)
+        tracker.attributesShipped(object)
+        guard let found = found ?? tree.look(root: path.root.root, path: path.bytes), found.object == object else { return false }
+        var record = Record(.present)
+        record.object = object
+        record.parent = key.parent
+        record.name = key.name
+        record.mode = found.status.mode
+        record.owner = found.status.owner
+        record.group = found.status.group
+        record.length = found.status.size
+        record.modificationTime = found.status.modified_nanoseconds
+        var target: [UInt8] = []
+        if names.kind(of: object) == .symbolicLink {
+            guard let link = tree.target(root: path.root.root, path: path.bytes) else { return false }
+            target = link
+        }
+        target.withUnsafeBytes { _ = ship(record, payload: $0, about: [object, key.parent]) }
+        return true
+    }
+
+    /// A root has neither parent nor name.
+    func shipRoot(_ root: Tree.Root) {
+        guard let found = tree.look(root: root.object.root, path: []) else { return }
+        var record = Record(.present)
+        record.object = root.object
+        record.mode = found.status.mode
+        record.owner = found.status.owner
+        record.group = found.status.group
+        record.modificationTime = found.status.modified_nanoseconds
+        ship(record, about: [root.object])
+    }
+}
