@@ -60,6 +60,8 @@ enum Limits {
     static let unappliedBytesMax = 64 << 20
     /// A place that stays reserved is revoked after it.
     static let revokeAfterNanoseconds: UInt64 = 5_000_000
+    /// A batch waits so long at most for names in conflict to be looked up.
+    static let namesNanoseconds: UInt64 = 50_000_000
     /// New operations are held so long at most for those in their calls, when names must be compared.
     static let holdNanoseconds: UInt64 = 500_000_000
     /// Keepers bring their arenas to a daemon that was started again within it.

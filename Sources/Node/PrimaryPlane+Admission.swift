@@ -82,7 +82,7 @@ extension PrimaryPlane {
         if intent.kind == .rename, let moved { announce(moved) }
         tracker.admit(TrackedOperation(sequence: sequence, kind: record.kind, arena: arena.number, index: index,
             blocks: intent.blocks, object: moved ?? .none, names: keys, argument: intent.argument,
-            payload: Array(intent.payload)))
+            payload: Array(intent.payload), movesDirectory: intent.kind == .rename && moved.flatMap { names.kind(of: $0) } == .directory))
         if isDone {
             // Made, and gone before its maker could look at it: what the name means now is looked up.
             if intent.result.value >= 0, creates(record.kind), let operation = tracker.operations[sequence],

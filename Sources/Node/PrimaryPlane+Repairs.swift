@@ -9,7 +9,7 @@ import Replication
 extension PrimaryPlane {
     func repair(_ object: ObjectID, _ settlement: Settlement) {
         guard isStreaming else { return }
-        for key in settlement.repairNames { pendingNames.append((key, memory.reserved)) }
+        for key in settlement.repairNames { pendingNames.append((key, memory.reserved, Clock.monotonic)) }
         guard !settlement.repairRanges.isEmpty || settlement.repairsSize || settlement.repairAttributes,
             names.contains(object)
         else { return }
@@ -138,11 +138,11 @@ extension PrimaryPlane {
             if pendingNames.contains(where: { memory.drained > $0.after + 4096 }) { namesInDoubt = true }
             return
         }
-        var again: [(name: NameTable.Name, after: UInt64)] = []
-        for (name, after) in pendingNames {
+        var again: [(name: NameTable.Name, after: UInt64, since: UInt64)] = []
+        for (name, after, since) in pendingNames {
             guard let path = names.path(of: name.parent) else { continue }
             let found = tree.look(root: path.root.root, path: join(path.bytes, name.name))
-            if memory.isRingEmpty { fillName(name, found) } else { again.append((name, after)) }
+            if memory.isRingEmpty { fillName(name, found) } else { again.append((name, after, since)) }
         }
         pendingNames = again
     }

@@ -98,7 +98,7 @@ extension PrimaryPlane {
             if operation.position != .none { shipOutcome(operation, succeeded: succeeded, result) }
             if result.value >= 0, isUnknown || (isStreaming && operation.position == .none && !wasShipped) {
                 // It began before this stream did, on an object that the peer is not told of yet, or its maker lost it.
-                for key in operation.names { pendingNames.append((key, memory.reserved)) }
+                for key in operation.names { pendingNames.append((key, memory.reserved, Clock.monotonic)) }
             } else if result.value >= 0 {
                 applyName(operation, result)
             }

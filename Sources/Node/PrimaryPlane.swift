@@ -60,7 +60,7 @@ final class PrimaryPlane {
     var waitersSeen: UInt64 = 0
     var advancedTo: UInt64 = 0
     /// Names to be looked up once the ring is drained up to there.
-    var pendingNames: [(name: NameTable.Name, after: UInt64)] = []
+    var pendingNames: [(name: NameTable.Name, after: UInt64, since: UInt64)] = []
     /// Creations that are in the table although their makers have not returned.
     var decided: Set<SequenceNumber> = []
     /// An arena that was announced: its process is to be watched.
@@ -235,7 +235,13 @@ final class PrimaryPlane {
     }
 
     /// Everything that was published while its repairs were read is in it too, unless that is more than a frame holds.
-    var mayCut: Bool { !batch.isEmpty && (memory.drained >= batch.mustReach || batch.bytes >= Limits.batchBytesMax) }
+    /// Names in conflict are told in the batch that shows the conflict, if that is possible soon.
+    var mayCut: Bool {
+        if batch.isEmpty { return false }
+        if batch.bytes >= Limits.batchBytesMax { return true }
+        let waitsForNames = pendingNames.first.map { Clock.monotonic - $0.since < Limits.namesNanoseconds } ?? false
+        return memory.drained >= batch.mustReach && !waitsForNames
+    }
 
     /// Bytes that the stream says wrongly are still to be read: durability points are held.
     var owesRepairs: Bool { !pendingRepairs.isEmpty || !pendingNames.isEmpty || fills.isAnyInDoubt }

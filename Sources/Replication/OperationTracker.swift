@@ -18,6 +18,8 @@ public struct TrackedOperation: Sendable {
     /// Of its record in the stream; none when it was not shipped.
     public var position: StreamPosition
     public var payload: [UInt8]
+    /// A rename of a directory: two of them depend on each other without a common name.
+    public var movesDirectory: Bool
 
     public fileprivate(set) var isSettled = false
     /// `reserved` when it was done: what has a lower sequence number may have run at the same time.
@@ -31,7 +33,8 @@ public struct TrackedOperation: Sendable {
 
     public init(sequence: SequenceNumber, kind: Record.Kind, arena: UInt32, index: UInt32, blocks: UInt64,
         object: ObjectID = .none, range: ByteRange = ByteRange(0, 0), names: [NameTable.Name] = [], argument: UInt64 = 0,
-        predictedOffset: Bool = false, position: StreamPosition = .none, payload: [UInt8] = [])
+        predictedOffset: Bool = false, position: StreamPosition = .none, payload: [UInt8] = [],
+        movesDirectory: Bool = false)
     {
         self.sequence = sequence
         self.kind = kind
@@ -45,6 +48,7 @@ public struct TrackedOperation: Sendable {
         self.predictedOffset = predictedOffset
         self.position = position
         self.payload = payload
+        self.movesDirectory = movesDirectory
     }
 }
 
@@ -129,6 +133,13 @@ public struct OperationTracker: Sendable {
                 }
             }
             byName[key, default: []].append(operation.sequence)
+        }
+        if operation.movesDirectory {
+            for (other, candidate) in operations
+            where candidate.movesDirectory && candidate.doneReserved > operation.sequence.value {
+                operation.repairNames = true
+                if !candidate.isSettled { operations[other]?.repairNames = true }
+            }
         }
         operations[operation.sequence] = operation
         unsettled.append(operation.sequence)

@@ -65,6 +65,21 @@ import Testing
         #expect(OperationTrackerTests.settle(&tracker, 6, doneReserved: 7, value: 10).isEmpty)
     }
 
+    @Test func `a name fill makes what is inside its call on that name be looked up again later`() {
+        // Churn found it: a creation in its call, its name looked up and not there yet, `absent` behind its record.
+        var tracker = OperationTracker()
+        tracker.admit(OperationTrackerTests.operation(5, .create, names: [OperationTrackerTests.name]))
+        tracker.nameFillShipped(OperationTrackerTests.name)
+        #expect(OperationTrackerTests.settle(&tracker, 5, doneReserved: 6).repairNames == [OperationTrackerTests.name])
+    }
+
+    @Test func `modes that are read and shipped make a change inside its call be read again later`() {
+        var tracker = OperationTracker()
+        tracker.admit(OperationTrackerTests.operation(5, .chmod))
+        tracker.attributesShipped(OperationTrackerTests.file)
+        #expect(OperationTrackerTests.settle(&tracker, 5, doneReserved: 6).repairAttributes)
+    }
+
     @Test func `an operation is settled once`() {
         var tracker = OperationTracker()
         tracker.admit(OperationTrackerTests.operation(5, .write, range: ByteRange(10, 20)))
