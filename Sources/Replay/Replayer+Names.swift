@@ -29,6 +29,7 @@
 //                   source means nothing                         @R3    nothing; the target is owed (below)
 //                   target means nothing                         @R5    moved
 //                   target means another                         @R6    that is removed as by @U3 to @U6, then @R5
+//                   it would come to lie in itself               @R10   nothing; both names are owed
 //                   both mean the same file                      @R7    nothing, as rename(2)
 //                   NOREPLACE, target means something            @R8    as @R6 (repair)
 //                   EXCHANGE, both mean something                @R9    exchanged
@@ -286,15 +287,21 @@ extension Replayer {
             if isExchange { owed.insert(sourceName) }
             return
         }
-        try requireOutside(source, record.targetParent)
-        if isExchange, let target {
-            try requireOutside(target, record.parent)
+        func isCycle(_ object: ObjectID, _ parent: ObjectID) -> Bool {
+            table.kind(of: object) == .directory && table.isAncestor(object, of: parent)
+        }
+        if isCycle(source, record.targetParent) || target.map({ isCycle($0, record.parent) }) ?? false {
+            // It ran beside another rename of directories, in the other order: a name fill says what both mean.
+            owed.insert(targetName)
+            owed.insert(sourceName)
+            return
+        }
+        if isExchange {
             try move(record.parent, record.name, record.targetParent, record.targetName, flags: Replayer.renameExchange)
             return
         }
         if let target {
             if record.argument == Replayer.renameNoReplace || table.hasChildren(target) { counts.repairs += 1 }
-            try requireOutside(target, record.parent)
             try displace(record.targetParent, record.targetName)
         }
         try move(record.parent, record.name, record.targetParent, record.targetName, flags: Replayer.renameNoReplace)

@@ -87,10 +87,11 @@ import Testing
         #expect(stage.text("d") == "two" && stage.names() == ["d", "f", "f/in", "g"])
     }
 
-    @Test func `a directory never comes to lie in itself`() throws {
+    @Test func `@R10 a directory never comes to lie in itself`() throws {
         let stage = try stage()
         try stage.mkdir(6, "e", in: 4)
-        #expect(throws: ReplayError.self) { try stage.rename("d", to: "x", targetIn: 6) }
+        try stage.rename("d", to: "x", targetIn: 6)
+        #expect(stage.replayer.owedNames == 2)
         #expect(stage.names() == ["d", "d/e", "d/in", "f", "g"])
     }
 
