@@ -38,27 +38,37 @@ extension PrimaryPlane {
     /// read is in it too: a batch takes effect whole, so no state shows a later write without an earlier one.
     func read(_ object: ObjectID, _ settlement: Settlement) -> Bool {
         guard batch.bytes < Limits.batchBytesMax else { return false }
-        guard let path = names.path(of: object), let descriptor = tree.open(object, path: path.bytes) else {
+        guard let path = names.path(of: object), let found = tree.look(root: path.root.root, path: path.bytes), found.object == object
+        else {
             decideRenames(of: object)
             return false
         }
-        defer { close(descriptor) }
-        guard let status = try? FileStatus.of(descriptor) else { return false }
         guard announce(object) else { return true }
         timesPending.insert(object)
         if settlement.repairAttributes {
             tracker.attributesShipped(object)
-            var record = Record(.chmod)
-            record.object = object
-            record.mode = status.mode
-            ship(record, about: [object], isRepair: true)
+            var record: Record
+            if names.kind(of: object) != .symbolicLink {
+                record = Record(.chmod)
+                record.object = object
+                record.mode = found.status.mode
+                ship(record, about: [object], isRepair: true)
+            }
             record = Record(.chown)
             record.object = object
-            record.owner = status.owner
-            record.group = status.group
+            record.owner = found.status.owner
+            record.group = found.status.group
             ship(record, about: [object], isRepair: true)
+            batch.mustReach = max(batch.mustReach, memory.reserved)
         }
-        guard status.isRegular else { return true }
+        guard names.kind(of: object) == .file, settlement.repairsSize || !settlement.repairRanges.isEmpty else { return true }
+        guard let descriptor = tree.open(object, path: path.bytes) else {
+            guard tree.openRefused == EACCES || tree.openRefused == EPERM else { return false }
+            refusal = "\(tree.display(object.root, path.bytes)): the daemon may not read it (\(describe(errno: tree.openRefused))), so it can't be copied"
+            return true
+        }
+        defer { close(descriptor) }
+        guard let status = try? FileStatus.of(descriptor) else { return false }
         if settlement.repairsSize {
             var record = Record(.truncate)
             record.object = object

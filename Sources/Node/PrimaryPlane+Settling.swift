@@ -67,6 +67,8 @@ extension PrimaryPlane {
                     continue
                 }
                 settle(sequence, arena, intent.result)
+                // Its time may have been carried before its call changed it.
+                if operation.names.isEmpty, names.contains(operation.object) { timesPending.insert(operation.object) }
             } else if checkingDeath, !isAlive(arena) {
                 settleDead(operation, arena)
             }
