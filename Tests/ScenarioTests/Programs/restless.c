@@ -4,6 +4,8 @@
  *
  *   restless TREE WRITERS FILES SEED   works in TREE/tree/d0..d7/f0..fFILES-1, which were there, and in TREE/new
  *
+ *   restless evict DIRECTORY          what is in its files is on the disk and not in memory any more: the copy's reads take long
+ *
  *   "pause" on standard input  ->  "paused after N operations": each writer's last call has returned
  *   "go"                       ->  "going"
  *   "end", or its end          ->  exit; code 1 when a call failed in a way that nothing here explains
@@ -12,6 +14,7 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <ftw.h>
 #include <linux/futex.h>
 #include <sched.h>
 #include <stdatomic.h>
@@ -28,7 +31,7 @@
 #include <signal.h>
 #include <unistd.h>
 
-enum { OWN_NAMES = 24, POOL_NAMES = 12, WRITERS_MAX = 16, FILE_BYTES_MAX = 3 << 20, WRITE_BYTES_MAX = 400 << 10 };
+enum { OWN_NAMES = 24, POOL_NAMES = 12, WRITERS_MAX = 16, FILE_BYTES_MAX = 600 << 10, WRITE_BYTES_MAX = 256 << 10 };
 
 static struct shared {
     _Atomic(uint32_t) paused; /* futex word */
@@ -56,11 +59,11 @@ static size_t new_content(size_t bytes) {
 }
 
 static size_t some_bytes(void) {
-    switch (chance(4)) {
-    case 0: return 1 + chance(100);
-    case 1: return 1 + chance(9000);
-    case 2: return 4096 * (1 + chance(8));
-    default: return 65536 + chance(WRITE_BYTES_MAX - 65536);
+    switch (chance(16)) {
+    case 0: return 65536 + chance(WRITE_BYTES_MAX - 65536);
+    case 1: return 4096 * (1 + chance(8));
+    case 2: case 3: case 4: return 1 + chance(9000);
+    default: return 1 + chance(300);
     }
 }
 
@@ -107,10 +110,23 @@ static void write_at(const char *path, int flags) {
     close(fd);
 }
 
+/* Many small writes all over one file: some meet the moment in which the copy reads it. */
+static void sprinkle(const char *path) {
+    int fd = open(path, O_WRONLY);
+    expect("open", path, fd);
+    if (fd < 0) return;
+    struct stat status;
+    fstat(fd, &status);
+    for (int i = 0; i < 24 && status.st_size > 0; i++)
+        expect("pwrite", path, pwrite(fd, content, new_content(64 + chance(200)), chance((uint32_t)status.st_size)));
+    close(fd);
+}
+
 static void operate(uint32_t files) {
     const char *one, *other;
-    switch (chance(20)) {
-    case 0: case 1: case 2: case 3: case 4: case 5: case 6: case 7: write_at(there(0, files), O_WRONLY); break;
+    switch (chance(28)) {
+    case 0: case 1: case 2: case 3: write_at(there(0, files), O_WRONLY); break;
+    default: sprinkle(there(0, files)); break;
     case 8: case 9: write_at(any_new(0), O_WRONLY | O_CREAT); break;
     case 10: write_at(any_new(0), O_WRONLY | O_CREAT | O_APPEND); break;
     case 11: write_at(any_new(0), O_WRONLY | O_CREAT | O_TRUNC); break;
@@ -149,7 +165,19 @@ static void work(uint32_t files) {
     }
 }
 
+static int evict_one(const char *path, const struct stat *status, int type, struct FTW *walk) {
+    (void)status, (void)walk;
+    if (type != FTW_F) return 0;
+    int fd = open(path, O_RDONLY | O_NOFOLLOW);
+    if (fd < 0) return 0;
+    fdatasync(fd);
+    posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED);
+    close(fd);
+    return 0;
+}
+
 int main(int count, char **values) {
+    if (count == 3 && !strcmp(values[1], "evict")) return sync(), nftw(values[2], evict_one, 16, FTW_PHYS);
     if (count != 5) return fprintf(stderr, "restless TREE WRITERS FILES SEED\n"), 64;
     uint32_t writers = (uint32_t)atoi(values[2]), files = (uint32_t)atoi(values[3]);
     if (chdir(values[1]) || writers == 0 || writers > WRITERS_MAX || files == 0) return perror(values[1]), 66;
