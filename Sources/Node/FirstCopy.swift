@@ -50,8 +50,9 @@ final class FirstCopy {
     @discardableResult
     func announce(_ object: ObjectID, plane: PrimaryPlane) -> Bool {
         if announced.contains(object) { return true }
-        guard let key = plane.names.names(of: object).first, announce(key.parent, plane: plane) else { return false }
-        guard plane.shipPresent(object, nil) else {
+        guard let key = plane.names.names(of: object).first else { return false }
+        // What lies in a directory that can't be announced yet is looked at again with it.
+        guard announce(key.parent, plane: plane), plane.shipPresent(object, nil) else {
             missing.append(object)
             if missingSince == nil { missingSince = Clock.monotonic }
             return false

@@ -179,7 +179,7 @@ extension PrimaryPlane {
 
     /// Tells the peer that `key` means `found`, with its bytes.
     func tell(_ found: Tree.Found, at key: NameTable.Name, _ reason: FillQueue.Reason) {
-        guard isStreaming, announce(key.parent), announce(found.object) else { return }
+        guard isStreaming, announce(found.object) else { return }
         timesPending.insert(key.parent)
         shipPresent(found.object, found, at: key)
         switch names.kind(of: found.object) {
