@@ -29,9 +29,6 @@ final class FillQueue {
     private var read: FillRead?
     /// What the read gave, and how far the ring must be drained before it may be placed.
     private var result: (count: Int, after: UInt64)?
-    #if LOCKSTEP_FAULTS
-    private var readAt: UInt64 = 0
-    #endif
     /// Not where their names say: an operation that moved them is still to be drained.
     private var missing: [(object: ObjectID, reason: Reason, since: UInt64)] = []
 
@@ -173,17 +170,10 @@ final class FillQueue {
         isReading = false
         // What was published while the file was read is admitted, and cut out, before the bytes are placed.
         if read != nil { result = (count, plane.memory.reserved) }
-        #if LOCKSTEP_FAULTS
-        readAt = Clock.monotonic
-        #endif
     }
 
     private func place(_ plane: PrimaryPlane) {
         guard let read, let result, let current, plane.memory.drained >= result.after else { return }
-        #if LOCKSTEP_FAULTS
-        // The planted fault is given time to show: operations that come now stand before the older bytes in the stream.
-        if Faults.fillsWithoutFloor, Clock.monotonic - readAt < 20_000_000 { return }
-        #endif
         self.read = nil
         self.result = nil
         if result.count < 0 {
