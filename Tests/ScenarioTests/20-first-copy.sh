@@ -20,6 +20,8 @@ make_tree() { # from outside the capture, before there is a pair
             head -c $size /dev/urandom > "$tree/tree/d$d/f$f"
         done
     done
+    mkdir "$tree/tree/hot"
+    for f in 0 1 2 3; do head -c 900001 /dev/urandom > "$tree/tree/hot/f$f"; done
     cd "$tree/still"
     head -c 3000000 /dev/urandom > large
     truncate -s 30000000 sparse; printf middle | dd of=sparse bs=1 seek=15000000 conv=notrunc 2> /dev/null; printf x | dd of=sparse bs=1 seek=20000003 conv=notrunc 2> /dev/null
@@ -69,14 +71,21 @@ first_copy_of_all() {
     tell pause paused && settled
 }
 
-# The secondary dies, each fifth time while the writers write, and is copied to; compared by the product, each tenth time
-# by the listing too. The files are not in memory when the copy reads them: the longer a read takes, the more writes it meets.
+# The secondary dies, and is copied to. The writers start again when the copy does, each fifth time before the kill: b's
+# journal is then longer, and its replay too. Compared by the product, each tenth time by the listing too. The files are
+# not in memory when the copy reads them: the longer a read takes, the more writes it meets.
+connections() { grep -c 'link: primary a connected' "$pair/b/node/lockstepd.log"; }
+copy_began() { [ "$(connections)" -gt "$1" ]; }
 round() {
+    local before rejoin
     [ $(($1 % 5)) != 0 ] || tell go going || return 1
     sandbox kill "$pair" b > "$work/command" 2>&1 || { cat "$work/command"; return 1; }
     "$restless" evict "$pair/a/data"
+    before=$(connections)
+    sandbox rejoin "$pair" > "$work/command" 2>&1 & rejoin=$!
+    until_true 60 copy_began "$before" || return 1
     [ $(($1 % 5)) = 0 ] || tell go going || return 1
-    sandbox rejoin "$pair" > "$work/command" 2>&1 || { cat "$work/command"; return 1; }
+    wait $rejoin || { cat "$work/command"; return 1; }
     tell pause paused || return 1
     sandbox settle "$pair" > "$work/command" 2>&1 || { cat "$work/command"; return 1; }
     if [ $(($1 % 10)) = 0 ]; then equal_trees; else sandbox compare "$pair" > "$work/compare" 2>&1; fi

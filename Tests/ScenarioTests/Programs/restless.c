@@ -2,7 +2,8 @@
  * restless.c: writers that never rest: positioned writes of all sizes, appends, truncations, new files, renames, links,
  * removals, on files of their own and on files of all of them, with an fsync now and then.
  *
- *   restless TREE WRITERS FILES SEED   works in TREE/tree/d0..d7/f0..fFILES-1, which were there, and in TREE/new
+ *   restless TREE WRITERS FILES SEED   works in TREE/tree/d0..d7/f0..fFILES-1 and TREE/tree/hot/f0..f3, which were there,
+ *                                      and in TREE/new
  *
  *   restless evict DIRECTORY          what is in its files is on the disk and not in memory any more: the copy's reads take long
  *
@@ -31,7 +32,7 @@
 #include <signal.h>
 #include <unistd.h>
 
-enum { OWN_NAMES = 24, POOL_NAMES = 12, WRITERS_MAX = 16, FILE_BYTES_MAX = 600 << 10, WRITE_BYTES_MAX = 256 << 10 };
+enum { OWN_NAMES = 24, POOL_NAMES = 12, HOT_FILES = 4, WRITERS_MAX = 16, FILE_BYTES_MAX = 600 << 10, WRITE_BYTES_MAX = 256 << 10 };
 
 static struct shared {
     _Atomic(uint32_t) paused; /* futex word */
@@ -85,6 +86,9 @@ static const char *inside(int slot) {
 static const char *any_new(int slot) { return chance(3) == 0 ? pool(slot) : chance(3) == 0 ? inside(slot) : own(slot); }
 static const char *there(int slot, uint32_t files) { return snprintf(names[slot], 128, "tree/d%u/f%u", chance(8), chance(files)), names[slot]; }
 
+/* Never cut off nor replaced: what a copy made wrong in it stays wrong. */
+static const char *hot(int slot) { return snprintf(names[slot], 128, "tree/hot/f%u", chance(HOT_FILES)), names[slot]; }
+
 static void write_at(const char *path, int flags) {
     int fd = open(path, flags, 0644);
     expect("open", path, fd);
@@ -126,7 +130,7 @@ static void operate(uint32_t files) {
     const char *one, *other;
     switch (chance(28)) {
     case 0: case 1: case 2: case 3: write_at(there(0, files), O_WRONLY); break;
-    default: sprinkle(there(0, files)); break;
+    default: sprinkle(chance(2) ? there(0, files) : hot(0)); break;
     case 8: case 9: write_at(any_new(0), O_WRONLY | O_CREAT); break;
     case 10: write_at(any_new(0), O_WRONLY | O_CREAT | O_APPEND); break;
     case 11: write_at(any_new(0), O_WRONLY | O_CREAT | O_TRUNC); break;
@@ -162,6 +166,7 @@ static void work(uint32_t files) {
         }
         operate(files);
         atomic_fetch_add(&shared->operations, 1);
+        usleep(2000); /* or what is replayed and settled grows from round to round */
     }
 }
 
