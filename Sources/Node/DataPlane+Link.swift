@@ -13,7 +13,7 @@ import Uring
 extension DataPlane {
     func connectIfDue(_ primary: PrimaryPlane) throws {
         let now = Clock.monotonic
-        guard connection == nil, now >= connectAfter else { return }
+        guard connection == nil, now >= connectAfter, primary.namesAreKnown else { return }
         connectAfter = now + 200_000_000
         let descriptor = lockstep_loopback_connect(configuration.peerPort)
         if descriptor >= 0 {

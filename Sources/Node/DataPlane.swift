@@ -219,7 +219,7 @@ final class DataPlane {
             try endIfRefused(primary)
             carryTimes(primary)
             turnSettles(primary)
-            primary.endTurn()
+            try primary.endTurn()
             try cutIfDue(primary)
             isBusy = primary.isStreaming && !primary.fills.isReading && (!primary.fills.isEmpty || (primary.copy.map { $0.ended == nil } ?? false))
         }
@@ -269,7 +269,7 @@ final class DataPlane {
                 }
                 // A place that is reserved and not published holds up everybody: look soon, to revoke it.
                 let before = primary.memory.reserved
-                if !primary.memory.isRingEmpty { timeout = min(timeout, 500_000) }
+                if !primary.memory.isRingEmpty || primary.holdingSince != nil { timeout = min(timeout, 500_000) }
                 try armDoorbell(primary)
                 primary.memory.setDataPlane(primary.batch.isEmpty ? LOCKSTEP_DATA_PLANE_SLEEPING : LOCKSTEP_DATA_PLANE_DOZING)
                 // Whatever was published before the word said so did not ring.

@@ -148,6 +148,7 @@ extension PrimaryPlane {
 
     /// The table follows a name operation that took place.
     func applyName(_ operation: TrackedOperation, _ result: Intent.Result) {
+        guard namesAreKnown else { return }
         switch operation.kind {
         case .create, .mkdir, .symlink, .mknod:
             guard let key = operation.names.first, !result.object.isNone else { return }
@@ -197,6 +198,7 @@ extension PrimaryPlane {
     /// An object that nobody announced: made by a call that is not settled yet, or outside the capture. Nameless is only
     /// what no name leads to: a file that was unlinked while it was open.
     func resolveUnknown(_ object: ObjectID) {
+        guard namesAreKnown else { return }
         sweep(checkingDeath: true)
         if names.contains(object) { return }
         for sequence in tracker.unsettled {

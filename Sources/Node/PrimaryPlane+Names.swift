@@ -6,6 +6,16 @@ import Replication
 
 /// All names against the trees, and modification times.
 extension PrimaryPlane {
+    /// The table, from the trees.
+    func readNames() throws {
+        names = NameTable(roots: tree.roots.map(\.object))
+        try tree.walk(
+            found: { entry in change { try names.insert(entry.object, NameTable.Kind(mode: entry.mode), entry.parent, entry.name) } },
+            skipped: { log.info("\($0) is neither file, directory nor symbolic link: not replicated") })
+        namesAreKnown = true
+        namesReadAt = memory.drained
+    }
+
     /// Compares all names of the roots with what the stream says, and repairs what differs: what was made, moved or
     /// removed outside the capture. Returns how many names were repaired.
     func passOfNames() throws -> Int {
@@ -46,17 +56,29 @@ extension PrimaryPlane {
 
     /// The table and the trees differ and no operation in the ring explains it: new operations are held for as long as those
     /// in their calls need to return, bounded, and all names are compared.
-    func compareNames() {
+    func compareNames() throws {
         let now = Clock.monotonic
         guard let since = holdingSince else {
             holdingSince = now
             memory.setHold(true)
             return
         }
-        guard memory.isRingEmpty, tracker.unsettled.isEmpty || now - since > Limits.holdNanoseconds else { return }
+        let isSettled = tracker.unsettled.isEmpty && inherited.isEmpty
+        guard memory.isRingEmpty, isSettled || now - since > Limits.holdNanoseconds else { return }
         namesInDoubt = false
+        if !namesAreKnown {
+            try readNames()
+            // Published by who had not seen that new operations wait: once more.
+            guard memory.isRingEmpty else {
+                namesAreKnown = false
+                namesInDoubt = true
+                return
+            }
+            log.info("names are known: \(names.nameCount)")
+        } else {
+            do { _ = try passOfNames() } catch { log.info("pass of names: \(error)") }
+        }
         holdingSince = nil
-        do { _ = try passOfNames() } catch { log.info("pass of names: \(error)") }
         memory.setHold(false)
     }
 

@@ -34,7 +34,9 @@ extension PrimaryPlane {
                 memory.giveBack(sequence: 0, arena: entry.arena, index: entry.index, blocks: (try? arena.intent(entry.index))?.blocks ?? 0)
                 arena.tracked -= 1
             }
-            guard let intent = try? arena.intent(entry.index), isStreaming else { return true }
+            guard let intent = try? arena.intent(entry.index) else { return true }
+            if !intent.parent.isNone || !intent.targetParent.isNone { namesInDoubt = true }
+            guard isStreaming else { return true }
             var settlement = Settlement()
             if !intent.parent.isNone { settlement.repairNames.append(NameTable.Name(parent: intent.parent, name: intent.name)) }
             if !intent.targetParent.isNone {
@@ -91,6 +93,7 @@ extension PrimaryPlane {
         let settlement = tracker.settle(sequence, value: result.value, actualOffset: min(result.actualOffset, 1 << 62),
             doneReserved: min(max(result.doneReserved, sequence.value + 1), memory.reserved), contended: result.contended)
         if !operation.names.isEmpty {
+            if sequence.value < namesReadAt { namesInDoubt = true }
             if decided.remove(sequence) != nil {
                 finish(operation, arena, settlement)
                 return
@@ -122,6 +125,7 @@ extension PrimaryPlane {
         if Faults.passesDeadIntents { return }
         #endif
         let settlement = tracker.settleDead(operation.sequence, doneReserved: memory.reserved)
+        if !operation.names.isEmpty, operation.sequence.value < namesReadAt { namesInDoubt = true }
         if !operation.names.isEmpty, decided.remove(operation.sequence) == nil { decideByLooking(operation) }
         finish(operation, arena, settlement)
     }

@@ -56,6 +56,11 @@ final class PrimaryPlane {
     var nameless: Set<ObjectID> = []
     var namesInDoubt = false
     var holdingSince: UInt64?
+    /// The table is that of the trees. After a restart it is empty until the ring of the daemon before is drained: what is in the
+    /// ring took place before the trees could be read, or after, and nobody could tell which.
+    var namesAreKnown: Bool
+    /// Name operations below were in their calls while the trees were read: when they end, names are compared.
+    var namesReadAt: UInt64 = 0
     var unannouncedSince: UInt64?
     var waitersSeen: UInt64 = 0
     var advancedTo: UInt64 = 0
@@ -86,9 +91,8 @@ final class PrimaryPlane {
         journaledBelow = memory.drained
         release.restart(after: position)
         names = NameTable(roots: tree.roots.map(\.object))
-        try tree.walk(
-            found: { _ = try? names.insert($0.object, NameTable.Kind(mode: $0.mode), $0.parent, $0.name) },
-            skipped: { log.info("\($0) is neither file, directory nor symbolic link: not replicated") })
+        namesAreKnown = !memory.isAdopted
+        if namesAreKnown { try readNames() } else { namesInDoubt = true }
     }
 
     var releasesLocally: Bool { holdsAlonePermit && !needsPeer }
@@ -276,7 +280,7 @@ final class PrimaryPlane {
     }
 
     /// At the end of a turn: what went into no batch needs no journal.
-    func endTurn() {
+    func endTurn() throws {
         if batch.isEmpty && batchesUnjournaled == 0 { journaledBelow = memory.drained }
         retryRepairs()
         fillNames()
@@ -284,7 +288,7 @@ final class PrimaryPlane {
         if release.isHolding, isStreaming, copy == nil || needsPeer, !owesRepairs, fills.isEmpty {
             for waiter in release.endHold(at: release.appended) { answer(waiter, ok: true) }
         }
-        if namesInDoubt { compareNames() }
+        if namesInDoubt { try compareNames() }
         tracker.forget(drained: memory.drained)
         advanceConsumed()
         giveBack()
