@@ -9,8 +9,7 @@
  *                                   all end in _IO_file_write, reached through patched vtable slots only (stdio.c)
  *   fdopen, fopencookie, open_memstream   open no file
  *   sync_file_range                 no durability point; changes nothing
- *   msync, munmap, mprotect, mremap, madvise
- *                                   no writable shared mapping of a replicated file exists (map.c)
+ *   msync, madvise                  no writable shared mapping of a replicated file exists (map.c)
  *   vmsplice, tee                   write to pipes only
  *   io_submit, io_uring_*           can't be set up: io_setup and io_uring_setup are refused (generic.c)
  *   flock, lockf, fcntl locks       not replicated: a lock does not outlive its process
@@ -105,6 +104,12 @@ CALL(splice)
 CALL(mmap)
 CALL(mmap64)
 CALL(__mmap)
+
+/* payload.c: passed on; afterwards addresses are asked about anew */
+CALL(munmap)
+CALL(mprotect)
+CALL(mremap)
+CALL(shmdt)
 
 /* stdio.c, temporary.c: opened here; all stdio output by the vtable patch */
 CALL(fopen)

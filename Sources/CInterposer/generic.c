@@ -64,6 +64,9 @@ static long dispatch(long number, long a, long b, long c, long d, long e, long f
         return captured_copy_range((int)a, (off_t *)b, (int)c, (off_t *)d, (size_t)e, (unsigned)f);
     case SYS_sendfile: return captured_sendfile((int)a, (int)b, (off_t *)c, (size_t)d);
     case SYS_mmap: return captured_mmap((void *)a, (size_t)b, (int)c, (int)d, (int)e, f);
+    case SYS_munmap: return passed_munmap((void *)a, (size_t)b);
+    case SYS_mprotect: return passed_mprotect((void *)a, (size_t)b, (int)c);
+    case SYS_mremap: return passed_mremap((void *)a, (size_t)b, (size_t)c, (int)d, (void *)e);
     case SYS_execve: return captured_execve((char *)a, (void *)b, (void *)c);
     case SYS_execveat: return captured_execveat((int)a, (char *)b, (void *)c, (void *)d, (int)e);
     case SYS_umask:

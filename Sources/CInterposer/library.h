@@ -146,6 +146,22 @@ void capture_drop(struct capture *capture);
 uint64_t milliseconds_now(void);
 void doorbell_ring(void);
 
+/* ------------------------------------------------------------------ payload.c */
+
+/* Copies what the application handed over: the count that could be read, as the kernel would find it; 0: EFAULT. */
+size_t payload_copy(void *to, const void *from, size_t count);
+/* Whether all of it can be read. */
+bool payload_readable(const void *bytes, size_t count);
+/* Addresses that a program can have at all: the kernel looks at these before it does anything. */
+bool payload_plausible(const void *bytes, size_t count);
+/* Bytes of a text before its zero, at most `limit`; -EFAULT. */
+long payload_text(const char *text, size_t limit);
+/* Something was mapped over what may have been there. */
+void payload_replaced(void);
+long passed_munmap(void *address, size_t bytes);
+long passed_mprotect(void *address, size_t bytes, int protection);
+long passed_mremap(void *address, size_t before, size_t bytes, int flags, void *fixed);
+
 /* ------------------------------------------------------------------ durability.c */
 
 /* Publishes the barrier of an object (NULL: of everything); then the caller flushes; then waits. */

@@ -102,7 +102,10 @@ long captured_mmap(void *address, size_t bytes, int protection, int flags, int d
 }
 
 EXPORTED void *mmap(void *address, size_t bytes, int protection, int flags, int descriptor, off_t offset) {
-    return (void *)returned(captured_mmap(address, bytes, protection, flags, descriptor, offset));
+    long answer = captured_mmap(address, bytes, protection, flags, descriptor, offset);
+    if (flags & MAP_FIXED)
+        payload_replaced();
+    return (void *)returned(answer);
 }
 ALIAS(mmap64, mmap);
 ALIAS(__mmap, mmap);

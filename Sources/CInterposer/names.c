@@ -173,9 +173,11 @@ static long symlink_tracked(const char *target, size_t bytes, const struct place
 
 long captured_symlink(const char *target, int directory, const char *path) {
     struct place place;
-    if (!attached() || (uintptr_t)target < 4096)
+    if (!attached())
         return kernel(SYS_symlinkat, target, directory, path);
-    size_t bytes = strnlen(target, LOCKSTEP_LINK_TARGET_BYTES_MAX + 1);
+    long bytes = payload_text(target, LOCKSTEP_LINK_TARGET_BYTES_MAX + 1);
+    if (bytes < 0)
+        return bytes;
     long answer = place_resolve(directory, path, false, &place);
     if (answer < 0)
         return answer;
@@ -184,7 +186,7 @@ long captured_symlink(const char *target, int directory, const char *path) {
         answer = kernel(SYS_symlinkat, target, place.parent, place.whole ? path : place.name);
     else {
         long verdict = place_verdict(&place);
-        answer = verdict == TRACKED ? symlink_tracked(target, bytes, &place)
+        answer = verdict == TRACKED ? symlink_tracked(target, (size_t)bytes, &place)
             : verdict < 0 ? verdict : kernel(SYS_symlinkat, target, place.parent, place.name);
     }
     place_release(&place);

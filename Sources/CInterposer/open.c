@@ -177,8 +177,11 @@ long captured_open(int directory, const char *path, int flags, mode_t mode) {
 
 long captured_openat2(int directory, const char *path, void *how_bytes, size_t bytes) {
     struct open_how *how = how_bytes;
-    if (!attached() || (uintptr_t)how < 4096 || bytes < sizeof *how
-        || !(how->flags & (CHANGING | (O_TMPFILE & ~O_DIRECTORY))) || (how->flags & O_PATH))
+    if (!attached() || bytes < sizeof *how)
+        return kernel(SYS_openat2, directory, path, how, bytes);
+    if (!payload_readable(how, sizeof *how))
+        return -EFAULT;
+    if (!(how->flags & (CHANGING | (O_TMPFILE & ~O_DIRECTORY))) || (how->flags & O_PATH))
         return kernel(SYS_openat2, directory, path, how, bytes);
     if (how->resolve == 0 && (how->flags >> 32) == 0 && bytes == sizeof *how)
         return captured_open(directory, path, (int)how->flags, (mode_t)how->mode);

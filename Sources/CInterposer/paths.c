@@ -61,9 +61,10 @@ long place_resolve(int directory, const char *path, bool high, struct place *pla
     place->whole = false;
     memset(&place->directory, 0, sizeof place->directory);
     place->parent = directory;
-    if (!path || (uintptr_t)path < 4096)
-        return -EFAULT;
-    size_t bytes = strnlen(path, 4096);
+    long length = payload_text(path, 4096);
+    if (length < 0)
+        return length;
+    size_t bytes = (size_t)length;
     if (bytes == 0)
         return -ENOENT;
     if (bytes == 4096)

@@ -40,27 +40,25 @@ struct writing {
     uint64_t first;     /* sequence number of the first chunk */
 };
 
-static void source_copy(struct source *source, uint8_t *to, size_t bytes) {
-    source->left -= bytes;
-    while (bytes) {
+/* The count that was copied: less than `bytes` when the rest can't be read. */
+static size_t source_copy(struct source *source, uint8_t *to, size_t bytes) {
+    size_t copied = 0;
+    while (copied < bytes) {
         size_t piece = source->vector->iov_len - source->at;
-        if (piece > bytes)
-            piece = bytes;
-        memcpy(to, (const char *)source->vector->iov_base + source->at, piece);
-        to += piece;
-        bytes -= piece;
-        source->at += piece;
+        if (piece > bytes - copied)
+            piece = bytes - copied;
+        size_t got = payload_copy(to + copied, (const char *)source->vector->iov_base + source->at, piece);
+        copied += got;
+        source->at += got;
+        if (got < piece)
+            break;
         if (source->at == source->vector->iov_len) {
             source->vector++;
             source->at = 0;
         }
     }
-}
-
-/* Addresses that can't belong to a program: the kernel would say EFAULT, and so do we, instead of a SIGSEGV. */
-static bool plausible(const void *bytes, size_t count) {
-    uintptr_t start = (uintptr_t)bytes;
-    return start >= 4096 && start < 1ull << 47 && count < 1ull << 47 && start + count <= 1ull << 47;
+    source->left -= copied;
+    return copied;
 }
 
 static long size_of(int descriptor) {
@@ -108,7 +106,14 @@ static long write_chunk(struct writing *w, struct source *source, size_t bytes, 
     long answer = capture_begin(&capture, LOCKSTEP_KIND_WRITE, bytes, (w->flags & O_DIRECT) != 0);
     if (answer)
         return answer;
-    source_copy(source, capture.payload, bytes);
+    size_t copied = source_copy(source, capture.payload, bytes);
+    if (copied < bytes) {
+        if (copied == 0 || (w->flags & O_DIRECT)) {
+            capture_drop(&capture);
+            return -EFAULT;
+        }
+        capture.intent->payload_bytes = (uint32_t)(bytes = copied);
+    }
     if (locked)
         offset_lock(&lock, &w->target.object, &capture);
     struct lockstep_intent *intent = capture.intent;
@@ -192,11 +197,13 @@ static long prepare(struct writing *w, const struct iovec *vector, int count, st
     w->append = (flags & O_APPEND) != 0;
     w->durable = (flags & O_DSYNC) || (w->rwf & (RWF_DSYNC | RWF_SYNC)) || control->wait_mode == LOCKSTEP_WAIT_WRITE;
     w->first = 0;
+    if (!payload_readable(vector, (size_t)count * sizeof *vector))
+        return -EFAULT;
     size_t total = 0;
     for (int i = 0; i < count; i++) {
         if (vector[i].iov_len > SSIZE_MAX || total + vector[i].iov_len > SSIZE_MAX)
             return -EINVAL;
-        if (vector[i].iov_len && !plausible(vector[i].iov_base, vector[i].iov_len))
+        if (!payload_plausible(vector[i].iov_base, vector[i].iov_len))
             return -EFAULT;
         total += vector[i].iov_len;
     }
@@ -239,15 +246,14 @@ long captured_pwrite(int descriptor, const void *bytes, size_t count, off_t offs
     return answer < 0 ? answer : kernel(SYS_pwrite64, descriptor, bytes, count, offset);
 }
 
-static bool vector_plausible(const struct iovec *vector, int count) {
-    return count > 0 && count <= IOV_MAX && plausible(vector, (size_t)count * sizeof *vector);
-}
+/* Other counts are EINVAL, or nothing to write: the kernel's to say. */
+static bool count_valid(int count) { return count > 0 && count <= IOV_MAX; }
 
 long captured_writev(int descriptor, const struct iovec *vector, int count) {
     struct writing w = {.descriptor = descriptor, .implicit = true};
     struct source source;
     long answer = identify_regular(descriptor, &w.target);
-    if (answer == TRACKED && vector_plausible(vector, count) && (answer = prepare(&w, vector, count, &source)) > 0)
+    if (answer == TRACKED && count_valid(count) && (answer = prepare(&w, vector, count, &source)) > 0)
         return write_tracked(&w, source);
     return answer < 0 ? answer : call_plain(&w.target, SYS_writev, descriptor, (long)vector, count);
 }
@@ -263,7 +269,7 @@ long captured_pwritev(int descriptor, const struct iovec *vector, int count, off
         line(LINE_WRITE, "pwritev2", descriptor, NULL, "these flags are not replicated: refused");
         return -EOPNOTSUPP;
     }
-    if (answer == TRACKED && vector_plausible(vector, count) && (offset >= 0 || w.implicit)
+    if (answer == TRACKED && count_valid(count) && (offset >= 0 || w.implicit)
         && (answer = prepare(&w, vector, count, &source)) > 0)
         return write_tracked(&w, source);
     return answer < 0 ? answer : kernel(number, descriptor, vector, count, offset, 0, flags);
