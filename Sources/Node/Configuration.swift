@@ -73,6 +73,8 @@ enum Limits {
     /// One inline fill.
     static let repairBytes = 512 << 10
     static let heartbeatNanoseconds: UInt64 = 1_000_000_000
+    /// Callers that have not said who they are yet.
+    static let candidatesMax = 4
     /// A peer that says nothing for this long is lost.
     static let peerSilenceNanoseconds: UInt64 = 5_000_000_000
     /// While bytes wait in an open batch and nobody needs them, they wait at most so long.

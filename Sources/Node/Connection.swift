@@ -14,6 +14,7 @@ final class Connection {
     let descriptor: Int32
     /// Tells completions of this connection from those of an earlier one.
     let number: UInt32
+    let opened = Clock.monotonic
     let decoder = LinkDecoder()
     private(set) var isClosing = false
     private(set) var isReceiving = false

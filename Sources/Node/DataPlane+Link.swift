@@ -17,7 +17,10 @@ extension DataPlane {
         connectAfter = now + 200_000_000
         let descriptor = lockstep_loopback_connect(configuration.peerPort)
         if descriptor >= 0 {
-            open(descriptor)
+            connection = open(descriptor)
+            isWelcome = false
+            peerHeard = now
+            heartbeatSent = now
             connection!.queue(.hello(Hello(module: configuration.module, node: configuration.node, epoch: epoch,
                 incarnation: Incarnation(high: primary.memory.incarnation.0, low: primary.memory.incarnation.1),
                 roots: configuration.roots.map(\.name))))
@@ -40,12 +43,13 @@ extension DataPlane {
         events(.peerLost(acked: acked, request: permitRequests))
     }
 
-    func open(_ descriptor: Int32) {
+    func open(_ descriptor: Int32) -> Connection {
         connections &+= 1
-        connection = Connection(descriptor: descriptor, number: connections & 0xff_ffff)
-        isWelcome = false
-        peerHeard = Clock.monotonic
-        heartbeatSent = peerHeard
+        return Connection(descriptor: descriptor, number: connections & 0xff_ffff)
+    }
+
+    func connection(numbered number: UInt32) -> Connection? {
+        connection?.number == number ? connection : (candidates + closing).first { $0.number == number }
     }
 
     func accepted(_ result: Int32) throws {
@@ -56,21 +60,32 @@ extension DataPlane {
         try uring.accept(listener, token: Token.listener.with(0))
         guard result >= 0 else { return }
         lockstep_set_no_delay(result)
-        // The primary connects anew only after it gave the old connection up.
-        if let connection { drop(connection, "the primary connected anew") }
-        open(result)
+        if candidates.count == Limits.candidatesMax { drop(candidates[0], "a caller said no hello, and others call") }
+        candidates.append(open(result))
+    }
+
+    /// A caller whose hello is in order takes the place of the connection before: a primary gave that one up.
+    func welcome(_ candidate: Connection) {
+        if let connection, connection !== candidate { drop(connection, "the primary connected anew") }
+        candidates.removeAll { $0 === candidate }
+        connection = candidate
+        isWelcome = true
+        peerHeard = Clock.monotonic
+        heartbeatSent = peerHeard
     }
 
     func received(_ result: Int32, number: UInt32) throws {
-        guard let connection = connection?.number == number ? connection : closing.first(where: { $0.number == number }) else { return }
+        guard let connection = connection(numbered: number) else { return }
         let isOpen = connection.receiveEnded(result)
         if connection.isClosing { return }
         guard isOpen else {
             drop(connection, result == 0 ? "the peer closed the connection" : describe(errno: -result))
             return
         }
-        peerHeard = Clock.monotonic
-        if isWelcome { pairHeard = peerHeard }
+        if connection === self.connection {
+            peerHeard = Clock.monotonic
+            if isWelcome { pairHeard = peerHeard }
+        }
         try processMessages(connection)
     }
 
@@ -92,7 +107,7 @@ extension DataPlane {
     }
 
     func sent(_ result: Int32, number: UInt32) {
-        guard let connection = connection?.number == number ? connection : closing.first(where: { $0.number == number }) else { return }
+        guard let connection = connection(numbered: number) else { return }
         if !connection.sendEnded(result), !connection.isClosing { drop(connection, describe(errno: -result)) }
     }
 
@@ -102,6 +117,7 @@ extension DataPlane {
         lastError = "link: \(reason)"
         connection.close()
         closing.append(connection)
+        candidates.removeAll { $0 === connection }
         guard connection === self.connection else { return }
         self.connection = nil
         connectAfter = Clock.monotonic + 200_000_000
@@ -115,16 +131,17 @@ extension DataPlane {
     }
 
     func handle(_ message: LinkMessage, _ connection: Connection) throws {
+        let isFromPeer = connection === self.connection
         switch message {
         case .hello(let hello):
-            guard let secondary else { throw NodeError(76, "a node that is not secondary was called") }
+            guard let secondary, !isFromPeer else { throw NodeError(76, "unexpected hello") }
             if let refusal = refusal(of: hello, secondary) {
                 connection.queue(.refused(refusal))
                 log.info("link: refused node \(hello.node): \(refusal)")
                 return
             }
             secondary.begin(epoch: hello.epoch)
-            isWelcome = true
+            welcome(connection)
             connection.queue(.welcome(Welcome(node: configuration.node, dataState: secondary.dataState, epoch: secondary.epoch,
                 position: secondary.received.position, sequence: secondary.received.sequence, chain: secondary.received.chain)))
             log.info("link: primary \(hello.node) connected, epoch \(hello.epoch.value)")
@@ -145,7 +162,7 @@ extension DataPlane {
             isRefusedByPeer = true
             throw NodeError(76, "the peer refused: \(text)")
         case .batch(let bytes):
-            guard let secondary, isWelcome else { throw NodeError(76, "unexpected batch") }
+            guard let secondary, isFromPeer, isWelcome else { throw NodeError(76, "unexpected batch") }
             try secondary.receive(bytes)
             #if LOCKSTEP_FAULTS
             if Faults.acknowledgesEarly { return try holdBack(Array(bytes)) }
@@ -156,7 +173,7 @@ extension DataPlane {
             try acknowledged(ack, primary)
         case .heartbeat: break
         case .request(let kind, _):
-            guard let secondary, isWelcome, kind == Request.copy.rawValue else { throw NodeError(76, "unknown request \(kind)") }
+            guard let secondary, isFromPeer, isWelcome, kind == Request.copy.rawValue else { throw NodeError(76, "unknown request \(kind)") }
             secondary.dataState = .inconsistent
             // Durable before the answer to anything that follows: the record is replaced on this thread, once a copy.
             try state.update { $0.copyBegins(epoch: secondary.epoch, after: secondary.received.position) }
@@ -200,6 +217,17 @@ extension DataPlane {
     func turnLink() throws {
         let now = Clock.monotonic
         if let connection { try processMessages(connection) }
+        for candidate in candidates {
+            if now - candidate.opened > Limits.peerSilenceNanoseconds {
+                drop(candidate, "a caller said no hello within \(Limits.peerSilenceNanoseconds / 1_000_000_000) s")
+                continue
+            }
+            try processMessages(candidate)
+            // Its hello may have made it the connection.
+            guard candidates.contains(where: { $0 === candidate }) else { continue }
+            try candidate.startReceiving(&uring, token: Token.receive.with(UInt64(candidate.number)))
+            try candidate.startSending(&uring, token: Token.send.with(UInt64(candidate.number)))
+        }
         if let primary { askForPermitIfAlone(primary) }
         if let connection {
             if now - peerHeard > Limits.peerSilenceNanoseconds {

@@ -66,8 +66,10 @@ final class DataPlane {
     var secondary: SecondaryPlane?
     var epoch: Epoch
 
-    // The link: one connection at a time; those that are closing wait for the kernel.
+    // The link: one connection at a time; those that are closing wait for the kernel. On the secondary whoever calls is a
+    // candidate until its hello is accepted: a stranger takes no primary's place.
     var connection: Connection?
+    var candidates: [Connection] = []
     var closing: [Connection] = []
     var connections: UInt32 = 0
     var listener: Int32 = -1
