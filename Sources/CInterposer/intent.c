@@ -215,7 +215,10 @@ long capture_publish(struct capture *capture) {
             break;
         }
     }
-    wake_data_plane(capture->intent->kind == LOCKSTEP_KIND_BARRIER);
+    struct lockstep_arena *arena = capture->arena;
+    wake_data_plane(capture->intent->kind == LOCKSTEP_KIND_BARRIER
+                    || LOCKSTEP_ARENA_IS_SHORT(atomic_load_explicit(&arena->intents_free, memory_order_relaxed),
+                                               atomic_load_explicit(&arena->blocks_free, memory_order_relaxed)));
     FAULT_POINT("published");
     return 0;
 }

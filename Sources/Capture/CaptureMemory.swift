@@ -372,6 +372,9 @@ public final class Arena {
 
     public func isDone(_ index: UInt32) -> Bool { lockstep_intent_done(memory, index) == 1 }
 
+    /// Its process will soon have to wait for space.
+    public var isShort: Bool { lockstep_arena_is_short(memory) != 0 }
+
     /// Intents that the process has taken, or published and not got back.
     public var busyIntents: UInt64 { ~lockstep_arena_intents_free(memory) }
 

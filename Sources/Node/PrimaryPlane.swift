@@ -149,6 +149,7 @@ final class PrimaryPlane {
         }
         counters.operations += 1
         arena.tracked += 1
+        if !batch.makesRoom, arena.isShort { batch.makesRoom = true }
         // It was being filled in when its arena was announced again, and not in its call.
         if let known = inherited.firstIndex(where: { $0.arena == number && $0.index == index }) {
             inherited.remove(at: known)
@@ -233,9 +234,10 @@ final class PrimaryPlane {
         return record.position
     }
 
-    /// The open batch is wanted: somebody waits, it is big, or the linger is over.
+    /// The open batch is wanted: somebody waits for it or soon for its space, or it is big. Space comes back with each
+    /// journal write, so that one at a time is enough.
     var wantsCut: Bool {
-        mayCut && (release.isNeeded || batch.bytes >= Limits.batchBytes || batch.mustReach > 0)
+        mayCut && (release.isNeeded || batch.bytes >= Limits.batchBytes || batch.mustReach > 0 || (batch.makesRoom && batchesUnjournaled == 0))
     }
 
     /// Everything that was published while its repairs were read is in it too, unless that is more than a frame holds.
@@ -362,6 +364,8 @@ struct OpenBatch {
     var last = StreamPosition.none
     /// The ring must be drained up to here before this batch may be cut.
     var mustReach: UInt64 = 0
+    /// Operations in it fill their process's arena.
+    var makesRoom = false
     /// Everything below this ring sequence is in this batch or an earlier one.
     var sequenceBelow: UInt64 = 0
     var bytes: Int { records.count }

@@ -59,6 +59,9 @@
 #define LOCKSTEP_INLINE_BYTES       1024u
 /* One system call carries at most this much; a larger call is continued, chunk by chunk, the first short one ends it.
    Half of an arena, so that a second operation can be in flight. */
+/* Less than half of an arena is free: its process rings, and the daemon makes room, before it has to wait. */
+#define LOCKSTEP_ARENA_IS_SHORT(intents_free, blocks_free) \
+    (__builtin_popcountll(intents_free) < 32 || __builtin_popcountll(blocks_free) < 32)
 #define LOCKSTEP_OPERATION_BYTES_MAX (32u * LOCKSTEP_BLOCK_BYTES)
 #define LOCKSTEP_LINK_TARGET_BYTES_MAX 4095u
 

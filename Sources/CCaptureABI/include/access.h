@@ -202,6 +202,11 @@ static inline uint64_t lockstep_arena_intents_free(const void *arena) {
     return __atomic_load_n(PLAIN(&((struct lockstep_arena *)arena)->intents_free), __ATOMIC_SEQ_CST);
 }
 /* Returns an intent and its blocks to the process, and wakes it if it waits for space. */
+static inline int lockstep_arena_is_short(const void *arena) {
+    struct lockstep_arena *a = (struct lockstep_arena *)arena;
+    return LOCKSTEP_ARENA_IS_SHORT(__atomic_load_n(PLAIN(&a->intents_free), __ATOMIC_RELAXED),
+                                   __atomic_load_n(PLAIN(&a->blocks_free), __ATOMIC_RELAXED));
+}
 static inline void lockstep_arena_return(void *arena, uint32_t index, uint64_t blocks) {
     struct lockstep_arena *a = arena;
     __atomic_store_n(PLAIN(&a->intents[index].done), 0, __ATOMIC_RELAXED);
