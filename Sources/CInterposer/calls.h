@@ -114,6 +114,9 @@ CALL(shmdt)
 /* stdio.c, temporary.c: opened here; all stdio output by the vtable patch */
 CALL(fopen)
 CALL(fopen64)
+CALL(_IO_fopen)
+CALL(setmntent)
+CALL(__setmntent)
 CALL(freopen)
 CALL(freopen64)
 CALL(tmpfile)
@@ -143,6 +146,12 @@ CALL(posix_spawnp)
 CALL(posix_spawn_file_actions_addopen)
 CALL(system)
 CALL(popen)
+CALL(_IO_popen)
+CALL(wordexp)
+
+/* backtrace.c: written here */
+CALL(backtrace_symbols_fd)
+CALL(__backtrace_symbols_fd)
 
 /* refused.c: refused on the tree (ioctl: clones, flags, extent moves) */
 CALL(link)

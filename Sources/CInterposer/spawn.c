@@ -1,5 +1,5 @@
 /*
- * spawn.c: posix_spawn, system and popen: libc's own, with the program checked and the environment completed before.
+ * spawn.c: posix_spawn, system, popen and wordexp: libc's own, with the program checked and the environment completed before.
  */
 #define _GNU_SOURCE
 #include "process.h"
@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+#include <wordexp.h>
 
 typedef int (*spawn_function)(pid_t *, const char *, const posix_spawn_file_actions_t *, const posix_spawnattr_t *,
                               char *const[], char *const[]);
@@ -18,6 +19,7 @@ static struct {
     int (*addopen)(posix_spawn_file_actions_t *, int, const char *, int, mode_t);
     int (*system)(const char *);
     FILE *(*popen)(const char *, const char *);
+    int (*wordexp)(const char *, wordexp_t *, int);
 } libc;
 
 void process_attach(void) {
@@ -27,6 +29,7 @@ void process_attach(void) {
         dlsym(RTLD_NEXT, "posix_spawn_file_actions_addopen");
     libc.system = (int (*)(const char *))dlsym(RTLD_NEXT, "system");
     libc.popen = (FILE * (*)(const char *, const char *)) dlsym(RTLD_NEXT, "popen");
+    libc.wordexp = (int (*)(const char *, wordexp_t *, int))dlsym(RTLD_NEXT, "wordexp");
 }
 
 static void inert_attach(void) {
@@ -114,4 +117,12 @@ EXPORTED FILE *popen(const char *command, const char *mode) {
     if (attached())
         environment_restore();
     return libc.popen(command, mode);
+}
+FILE *_IO_popen(const char *, const char *);
+ALIAS(_IO_popen, popen);
+EXPORTED int wordexp(const char *words, wordexp_t *expanded, int flags) { /* "$(command)" */
+    inert_attach();
+    if (attached())
+        environment_restore();
+    return libc.wordexp(words, expanded, flags);
 }

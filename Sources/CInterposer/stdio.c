@@ -13,8 +13,10 @@
 #include <dlfcn.h>
 #include <fcntl.h>
 #include <link.h>
+#include <mntent.h>
 #include <pthread.h>
 #include <stdio.h>
+#include <stdio_ext.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -241,6 +243,24 @@ EXPORTED FILE *fopen(const char *path, const char *mode_text) {
     return stream;
 }
 ALIAS(fopen64, fopen);
+FILE *_IO_fopen(const char *, const char *);
+ALIAS(_IO_fopen, fopen);
+
+/* Of a table of mounts, and of anything else: an fopen inside libc. */
+EXPORTED FILE *setmntent(const char *path, const char *mode_text) {
+    char text[16];
+    if (strlen(mode_text) > sizeof text - 3) {
+        errno = EINVAL;
+        return NULL;
+    }
+    strcat(strcpy(text, mode_text), "ce");
+    FILE *stream = fopen(path, text);
+    if (stream)
+        __fsetlocking(stream, FSETLOCKING_BYCALLER);
+    return stream;
+}
+FILE *__setmntent(const char *, const char *);
+ALIAS(__setmntent, setmntent);
 
 EXPORTED FILE *freopen(const char *path, const char *mode_text, FILE *stream) {
     struct mode mode;
