@@ -8,22 +8,26 @@ struct Demo: ParsableCommand {
         discussion: "Exits with 0 only if nothing was lost, both trees were equal, what differs after the kill "
             + "belongs to operations that were not acknowledged, and the database found itself sound.")
 
-    static let applications = ["sqlite"]
+    static var applications: [any DemoApplication.Type] { [SQLiteDemo.self, PostgreSQLDemo.self, RedisDemo.self] }
+    private static var names: String { applications.map { $0.name }.joined(separator: ", ") }
 
-    @Option(help: "The database: \(applications.joined(separator: ", ")).") var app = "sqlite"
+    @Option(help: "The database: \(names).") var app = "sqlite"
     @Flag(help: "One line of JSON on standard output instead of text.") var json = false
     @Option(help: "How long the load runs, in seconds.") var seconds = 5
     @Flag(help: "Keep the sandbox's directory.") var keep = false
 
+    private var type: (any DemoApplication.Type)? { Demo.applications.first { $0.name == app } }
+
     func validate() throws {
-        guard Demo.applications.contains(app) else {
-            throw ValidationError("unknown application \(app): there is \(Demo.applications.joined(separator: ", "))")
+        guard type != nil else {
+            throw ValidationError("unknown application \(app): there is \(Demo.names)")
         }
         guard (1...3600).contains(seconds) else { throw ValidationError("--seconds must be from 1 to 3600") }
     }
 
     func run() throws {
-        let report = try DemoRun.run(seconds: seconds, keep: keep)
+        guard let type else { return }
+        let report = try DemoRun.run(type, seconds: seconds, keep: keep)
         if !json { for difference in report.unexplained.prefix(100) { Terminal.note("unexplained: \(difference)") } }
         Terminal.say(json ? try jsonLine(report) : "\(report)")
         if !report.passed { throw ControlError(.failure, "") }

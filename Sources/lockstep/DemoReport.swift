@@ -1,6 +1,6 @@
 /// What the demo found; the keys are those of `lockstep demo --json`.
 struct DemoReport: Encodable, CustomStringConvertible {
-    var app = "sqlite"
+    var app: String
     /// Commits that the database acknowledged to its clients before the kill.
     var acknowledged = 0
     /// Of those, how many the database on the secondary doesn't have, or has with another content.

@@ -6,8 +6,7 @@ final class Subprocess: @unchecked Sendable {
     // One thread uses it; only `identity` is looked at by others, and that is a constant.
     let identity: ProcessIdentity
     private let input: Int32
-    private let output: Int32
-    private var pending: [UInt8] = []
+    private var lines: LineReader
 
     /// What the program writes on standard error is appended to the file `errors`.
     init(_ path: String, _ arguments: [String], errors: String) throws(ControlError) {
@@ -17,14 +16,14 @@ final class Subprocess: @unchecked Sendable {
         defer { for descriptor in [childInput, childOutput, log] { close(descriptor) } }
         guard log >= 0 else { throw ControlError(.cannotCreate, "\(errors): \(reason(errno))") }
         self.input = input
-        self.output = output
+        lines = LineReader(output)
         // A session of its own: an interrupt from the terminal is the demo's to handle.
         identity = try Program.start(path, arguments, standard: [childInput, childOutput, log], newSession: true)
     }
 
     deinit {
         close(input)
-        close(output)
+        close(lines.descriptor)
     }
 
     /// False when the program is gone.
@@ -40,21 +39,8 @@ final class Subprocess: @unchecked Sendable {
         return true
     }
 
-    /// The next whole line; nil when the program is gone. A last piece without its line feed is no line.
-    func readLine() -> String? {
-        while true {
-            if let end = pending.firstIndex(of: 0x0a) {
-                let line = String(decoding: pending[..<end], as: UTF8.self)
-                pending.removeSubrange(...end)
-                return line
-            }
-            var piece = [UInt8](repeating: 0, count: 65536)
-            let count = read(output, &piece, piece.count)
-            if count < 0 && errno == EINTR { continue }
-            if count <= 0 { return nil }
-            pending.append(contentsOf: piece[..<count])
-        }
-    }
+    /// The next whole line; nil when the program is gone.
+    func readLine() -> String? { lines.next() }
 
     /// Waits for the end; the exit code, or 128 and the signal.
     @discardableResult

@@ -290,7 +290,7 @@ import Testing
     // MARK: What the demo says
 
     @Test func `One unexplained difference fails the demo`() throws {
-        var report = DemoReport()
+        var report = DemoReport(app: "sqlite")
         report.acknowledged = 1
         report.treesEqual = true
         report.integrity = "ok"

@@ -3,12 +3,20 @@ import Glibc
 import Synchronization
 internal import Foundation
 
-/// Four clients that insert into one SQLite database (write-ahead log, full synchronisation), and what it acknowledged.
+/// One client's connection to a database; one thread uses it.
+protocol LoadClient: Sendable {
+    /// Writes `text` under the commit's number. Nil when the database has acknowledged it, else what it did instead.
+    func write(_ commit: ClientLoad.Commit, _ text: String) -> String?
+    /// Called once, after a write that was not acknowledged: the client's last words.
+    func lastWords() -> String
+}
+
+/// Clients that write one commit after the other into a database, and what it acknowledged to them.
 ///
-///     client thread ── INSERT; SELECT ──> sqlite3 under `sandbox run`
-///           │  <──────── "ok CLIENT N" ──┘  the shell answers once the INSERT's transaction has been committed
+///     client thread ── write ──> connection ──> database
+///           │  <──── acknowledged ──┘
 ///           └──> own log, outside of the trees
-final class SQLiteLoad: Sendable {
+final class ClientLoad: Sendable {
     struct Commit: Hashable {
         var client: Int
         var number: Int
@@ -23,7 +31,6 @@ final class SQLiteLoad: Sendable {
         var troubles: [String] = []
     }
 
-    static let clients = 4
     private let state = Mutex(State())
     private let changed = NSCondition()
     private let log: Int32
@@ -36,20 +43,16 @@ final class SQLiteLoad: Sendable {
 
     deinit { close(log) }
 
-    static let schema = "PRAGMA journal_mode=WAL; CREATE TABLE commits(client INTEGER, n INTEGER, text TEXT, PRIMARY KEY(client, n));"
-
     var acknowledged: [Commit: String] { state.withLock { $0.acknowledged } }
     var troubles: [String] { state.withLock { $0.troubles } }
 
-    /// `errors` is the file that holds what the shell complains about.
-    func start(_ client: Int, _ shell: Subprocess, errors: String) {
+    func start(_ number: Int, _ client: any LoadClient) {
         state.withLock { $0.running += 1 }
         Thread.detachNewThread {
-            let trouble = self.work(client, shell)
-            let code = shell.wait()
-            let complaint = lastLine(of: errors) ?? "it left no message"
+            let trouble = self.work(number, client)
+            let words = client.lastWords()
             self.change {
-                if !$0.stopping { $0.troubles.append("client \(client): \(trouble), code \(code): \(complaint)") }
+                if !$0.stopping { $0.troubles.append("client \(number): \(trouble), \(words)") }
                 $0.running -= 1
             }
         }
@@ -63,25 +66,23 @@ final class SQLiteLoad: Sendable {
 
     func resume() { change { $0.pausing = false } }
 
-    /// From now on a shell that ends is no trouble: it is about to be killed.
+    /// From now on a client that ends is no trouble: its database is about to be killed.
     func expectEnd() { change { $0.stopping = true } }
 
     func waitUntilEnded() { wait { $0.running == 0 } }
 
-    /// Works until the shell ends; says how it ended.
-    private func work(_ client: Int, _ shell: Subprocess) -> String {
-        guard shell.write(".bail on\n.timeout 60000\nPRAGMA synchronous=FULL;\n") else { return "its shell did not start" }
+    /// Works until the connection ends; says how it ended.
+    private func work(_ client: Int, _ connection: any LoadClient) -> String {
         var number = 0
         while true {
             standStill()
             number += 1
-            let text = SQLiteLoad.randomText()
-            let asked = shell.write("INSERT INTO commits VALUES(\(client), \(number), '\(text)');\nSELECT 'ok \(client) \(number)';\n")
-            guard asked, let answer = shell.readLine() else { return "its shell ended" }
-            guard answer == "ok \(client) \(number)" else { return "it answered \(answer)" }
+            let commit = Commit(client: client, number: number)
+            let text = ClientLoad.randomText()
+            if let trouble = connection.write(commit, text) { return trouble }
             let line = Array("\(client) \(number) \(text)\n".utf8)
             guard write(log, line, line.count) == line.count else { return "its log: \(reason(errno))" }
-            state.withLock { $0.acknowledged[Commit(client: client, number: number)] = text }
+            state.withLock { $0.acknowledged[commit] = text }
         }
     }
 
