@@ -27,10 +27,10 @@ postgresql_index() {
     local file=
     spoil() {
         file=$(ask_postgresql "$2" "SELECT pg_relation_filepath('pg_description_o_c_o_index')")
-        dd if=/dev/zero of="$1/postgresql/$file" bs=1 seek=$((3 * 8192 + 4096)) count=3000 conv=notrunc status=none
+        dd if=/dev/zero of="$1/postgresql/$file" bs=1 seek=$((10 * 8192 + 4096)) count=3000 conv=notrunc status=none
     }
     spoiled --app postgresql --seconds 4 || return 1
-    grep -qx "unexplained: postgresql/$file: 4 KiB at $((3 * 8192 + 4096))" "$work/demo.err" &&
+    grep -qx "unexplained: postgresql/$file: 4 KiB at $((10 * 8192 + 4096))" "$work/demo.err" &&
         grep -q '^lost  *0$' "$work/demo" && grep -q '^integrity check .*pg_description_o_c_o_index.*pg_amcheck: code 2' "$work/demo"
 }
 
@@ -46,8 +46,8 @@ redis_keys() {
 # Both are told by the package's name, and no directory is made.
 without_redis() {
     mkdir -p "$work/none"
-    PATH=$work/none expect 127 '^lockstep: redis-server: it is not installed; apt-get install redis-server$' \
-        "$product/lockstep" demo --app redis
+    expect 127 '^lockstep: redis-server: it is not installed; apt-get install redis-server$' \
+        env "PATH=$work/none" "$product/lockstep" demo --app redis
 }
 without_postgresql() {
     expect 127 '^lockstep: PostgreSQL 14 or later: it is not installed; apt-get install postgresql-15$' \
