@@ -288,6 +288,7 @@ __attribute__((constructor(101))) static void attach(int count, char **arguments
     ring = r;
     process_attach();
     refused_attach();
+    space_attach();
     stdio_attach(envp);
     control = c;
 }

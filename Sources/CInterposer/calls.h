@@ -50,7 +50,7 @@ CALL(creat64)
 CALL(open_by_handle_at)
 CALL(umask)
 
-/* names.c: captured; across the border of the tree EXDEV; exchange and whiteout refused */
+/* names.c: captured; across the border of the tree EXDEV; whiteout refused */
 CALL(unlink)
 CALL(unlinkat)
 CALL(rmdir)
@@ -63,15 +63,17 @@ CALL(mkdirat)
 CALL(symlink)
 CALL(symlinkat)
 
-/* metadata.c: captured; fallocate in modes 0 and KEEP_SIZE, the others refused */
-CALL(truncate)
-CALL(truncate64)
-CALL(ftruncate)
-CALL(ftruncate64)
+/* space.c: captured in all modes */
 CALL(fallocate)
 CALL(fallocate64)
 CALL(posix_fallocate)
 CALL(posix_fallocate64)
+
+/* metadata.c: captured */
+CALL(truncate)
+CALL(truncate64)
+CALL(ftruncate)
+CALL(ftruncate64)
 CALL(chmod)
 CALL(fchmod)
 CALL(lchmod)
@@ -94,7 +96,7 @@ CALL(fdatasync)
 CALL(sync)
 CALL(syncfs)
 
-/* copy.c: into the tree: read and captured write; splice refused */
+/* copy.c: into the tree: read and captured write */
 CALL(copy_file_range)
 CALL(sendfile)
 CALL(sendfile64)

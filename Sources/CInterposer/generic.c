@@ -63,6 +63,8 @@ static long dispatch(long number, long a, long b, long c, long d, long e, long f
     case SYS_copy_file_range:
         return captured_copy_range((int)a, (off_t *)b, (int)c, (off_t *)d, (size_t)e, (unsigned)f);
     case SYS_sendfile: return captured_sendfile((int)a, (int)b, (off_t *)c, (size_t)d);
+    case SYS_splice:
+        return captured_splice((int)a, (off_t *)b, (int)c, (off_t *)d, (size_t)e, (unsigned)f);
     case SYS_mmap: return captured_mmap((void *)a, (size_t)b, (int)c, (int)d, (int)e, f);
     case SYS_munmap: return passed_munmap((void *)a, (size_t)b);
     case SYS_mprotect: return passed_mprotect((void *)a, (size_t)b, (int)c);
@@ -84,7 +86,6 @@ static long dispatch(long number, long a, long b, long c, long d, long e, long f
     case SYS_lremovexattr: answer = refuse_xattr(-1, (char *)a, AT_SYMLINK_NOFOLLOW, "lremovexattr"); break;
     case SYS_fremovexattr: answer = refuse_xattr((int)a, NULL, 0, "fremovexattr"); break;
     case SYS_ioctl: answer = refuse_ioctl((int)a, (unsigned long)b); break;
-    case SYS_splice: answer = refuse_modification((int)c, LINE_COPY, "splice", EOPNOTSUPP); break;
     /* Asynchronous I/O does not pass any wrapper: engines fall back to plain calls when it can't be set up. */
     case SYS_io_uring_setup: return -EPERM;
     case SYS_io_setup: return -ENOSYS;

@@ -196,6 +196,7 @@ long captured_sync(void);
 long captured_syncfs(int descriptor);
 long captured_copy_range(int from, off_t *from_offset, int to, off_t *to_offset, size_t count, unsigned flags);
 long captured_sendfile(int to, int from, off_t *offset, size_t count);
+long captured_splice(int from, off_t *from_offset, int to, off_t *to_offset, size_t count, unsigned flags);
 long captured_mmap(void *address, size_t bytes, int protection, int flags, int descriptor, off_t offset);
 long captured_execve(const char *path, char *const argv[], char *const envp[]);
 long captured_execveat(int directory, const char *path, char *const argv[], char *const envp[], int flags);
@@ -204,15 +205,14 @@ long refuse_link(int directory, const char *path, int target_directory, const ch
 long refuse_mknod(int directory, const char *path, mode_t mode);
 long refuse_xattr(int descriptor, const char *path, int flags, const char *name);
 long refuse_modification(int descriptor, enum line_call call, const char *name, int error);
-extern int (*libc_posix_fallocate)(int, off_t, off_t);
-long captured_splice(long number, int from, int to, long a, long b, long c, long d);
 long refuse_ioctl(int descriptor, unsigned long request);
 
-/* ------------------------------------------------------------------ stdio.c, process.c */
+/* ------------------------------------------------------------------ stdio.c, process.c, refused.c, space.c */
 
 void stdio_attach(char *const envp[]); /* vtable patch and self-test; ends the process when it fails */
 void process_attach(void);
 void refused_attach(void);
+void space_attach(void);
 
 /* ------------------------------------------------------------------ faults.c */
 

@@ -1,5 +1,5 @@
 /*
- * metadata.c: size, space, permissions, owner and times.
+ * metadata.c: size, permissions, owner and times.
  *
  *   by descriptor  identify(descriptor) -> intent -> the call
  *   by path        O_PATH descriptor -> identify -> intent -> the call through that descriptor
@@ -9,9 +9,7 @@
 #define _GNU_SOURCE
 #include "library.h"
 #include <fcntl.h>
-#include <linux/falloc.h>
 #include <linux/stat.h>
-#include <pthread.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/time.h>
@@ -29,7 +27,7 @@ static long object_begin(struct capture *capture, enum lockstep_kind kind, const
     return answer;
 }
 
-/* ------------------------------------------------------------------ size and space */
+/* ------------------------------------------------------------------ size */
 
 long captured_ftruncate(int descriptor, off_t length) {
     struct target target;
@@ -69,30 +67,6 @@ long captured_truncate(const char *path, off_t length) {
         }
     }
     kernel(SYS_close, descriptor);
-    return answer;
-}
-
-long captured_fallocate(int descriptor, int mode, off_t offset, off_t length) {
-    struct target target;
-    struct capture capture;
-    long answer = identify_regular(descriptor, &target);
-    if (answer == OUTSIDE || offset < 0 || length <= 0)
-        return answer < 0 ? answer : kernel(SYS_fallocate, descriptor, mode, offset, length);
-    if (answer == TRACKED && (offset > OFFSET_MAX || length > OFFSET_MAX - offset))
-        return -EFBIG;
-    if (answer == TRACKED && (mode & ~FALLOC_FL_KEEP_SIZE)) {
-        line(LINE_ALLOCATE, "fallocate", descriptor, NULL, "this mode is not replicated: refused");
-        return -EOPNOTSUPP;
-    }
-    if (answer < 0 || (answer = object_begin(&capture, LOCKSTEP_KIND_ALLOCATE, &target, descriptor)) != 0)
-        return answer;
-    capture.intent->offset = (uint64_t)offset;
-    capture.intent->length = (uint64_t)length;
-    capture.intent->argument = (uint64_t)mode;
-    if ((answer = capture_publish(&capture)) != 0)
-        return answer;
-    answer = kernel(SYS_fallocate, descriptor, mode, offset, length);
-    capture_end(&capture, answer);
     return answer;
 }
 
@@ -201,24 +175,6 @@ EXPORTED int truncate(const char *path, off_t length) { return (int)returned(cap
 ALIAS(truncate64, truncate);
 EXPORTED int ftruncate(int descriptor, off_t length) { return (int)returned(captured_ftruncate(descriptor, length)); }
 ALIAS(ftruncate64, ftruncate);
-
-EXPORTED int fallocate(int descriptor, int mode, off_t offset, off_t length) {
-    pthread_testcancel();
-    return (int)returned(captured_fallocate(descriptor, mode, offset, length));
-}
-ALIAS(fallocate64, fallocate);
-
-/* Where the file system has no fallocate, libc writes zeros instead, unseen: in the tree the caller gets the error. */
-EXPORTED int posix_fallocate(int descriptor, off_t offset, off_t length) {
-    if (offset < 0 || length < 0)
-        return EINVAL;
-    struct target target;
-    long answer = captured_fallocate(descriptor, 0, offset, length);
-    if (answer == -EOPNOTSUPP && libc_posix_fallocate && identify_regular(descriptor, &target) == OUTSIDE)
-        return libc_posix_fallocate(descriptor, offset, length);
-    return (int)-answer;
-}
-ALIAS(posix_fallocate64, posix_fallocate);
 
 EXPORTED int chmod(const char *path, mode_t mode) {
     return (int)returned(captured_chmod(AT_FDCWD, path, mode, 0));

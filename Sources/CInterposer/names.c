@@ -94,14 +94,25 @@ static long rename_places(struct place *from, const char *path, struct place *to
         return kernel(SYS_renameat2, from->parent, from->name, to->parent, to->name, flags);
     if (from->verdict != to->verdict || from->directory.object.root != to->directory.object.root)
         return -EXDEV;
-    if (a != b) {
+    if (flags & RENAME_EXCHANGE && a == TRACKED && b == TRACKED) {
+        /* What comes the other way may be a file where this is a directory. */
+        struct target other;
+        if ((there = identify_name(to->parent, to->name, to->directory.object.root, &other)) < 0)
+            return there;
+        a = S_ISDIR(other.mode) ? TRACKED : place_verdict(from);
+        b = S_ISDIR(other.mode) ? a : place_verdict(to);
+        if (a < 0 || b < 0)
+            return a < 0 ? a : b;
+    }
+    if (a != TRACKED || b != TRACKED) {
         line(LINE_RENAME, "rename", from->parent, NULL, "to or from a name that is not replicated: refused");
         return -EOPNOTSUPP;
     }
-    if (flags & ~(unsigned)(RENAME_NOREPLACE | RENAME_EXCHANGE | RENAME_WHITEOUT))
+    if ((flags & ~(unsigned)(RENAME_NOREPLACE | RENAME_EXCHANGE | RENAME_WHITEOUT))
+        || ((flags & RENAME_EXCHANGE) && (flags & (RENAME_NOREPLACE | RENAME_WHITEOUT))))
         return kernel(SYS_renameat2, from->parent, from->name, to->parent, to->name, flags); /* EINVAL */
-    if (flags & ~(unsigned)RENAME_NOREPLACE) {
-        line(LINE_RENAME, "renameat2", from->parent, NULL, "exchange and whiteout are not replicated: refused");
+    if (flags & RENAME_WHITEOUT) {
+        line(LINE_RENAME, "renameat2", from->parent, NULL, "a whiteout is a device, which is not replicated: refused");
         return -EOPNOTSUPP;
     }
     return rename_tracked(from, to, &target, flags);

@@ -174,10 +174,7 @@ static struct {
     int (*lio_listio)(int, struct aiocb *const[], int, struct sigevent *);
 } libc;
 
-int (*libc_posix_fallocate)(int, off_t, off_t);
-
 void refused_attach(void) {
-    libc_posix_fallocate = (int (*)(int, off_t, off_t))dlsym(RTLD_NEXT, "posix_fallocate");
     libc.aio_write = (int (*)(struct aiocb *))dlsym(RTLD_NEXT, "aio_write");
     libc.aio_fsync = (int (*)(int, struct aiocb *))dlsym(RTLD_NEXT, "aio_fsync");
     libc.lio_listio =

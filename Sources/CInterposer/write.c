@@ -19,6 +19,15 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#ifndef RWF_NOAPPEND
+#define RWF_NOAPPEND 0x20 /* Linux 6.9 */
+#endif
+#ifndef RWF_DONTCACHE
+#define RWF_DONTCACHE 0x80 /* Linux 6.14 */
+#endif
+/* Not RWF_ATOMIC: a call that is larger than one operation would be taken apart. */
+#define RWF_CARRIED (RWF_HIPRI | RWF_NOWAIT | RWF_DSYNC | RWF_SYNC | RWF_APPEND | RWF_NOAPPEND | RWF_DONTCACHE)
+
 #define OFFSET_IMPLICIT (-1)
 #define CALL_BYTES_MAX 0x7ffff000u /* the kernel's own limit */
 
@@ -194,7 +203,7 @@ static long prepare(struct writing *w, const struct iovec *vector, int count, st
     if (flags < 0 || (flags & O_ACCMODE) == O_RDONLY || (flags & O_PATH))
         return 0;
     w->flags = (int)flags;
-    w->append = (flags & O_APPEND) != 0;
+    w->append = (w->rwf & RWF_APPEND) || ((flags & O_APPEND) && !(w->rwf & RWF_NOAPPEND));
     w->durable = (flags & O_DSYNC) || (w->rwf & (RWF_DSYNC | RWF_SYNC)) || control->wait_mode == LOCKSTEP_WAIT_WRITE;
     w->first = 0;
     if (!payload_readable(vector, (size_t)count * sizeof *vector))
@@ -257,8 +266,6 @@ long captured_writev(int descriptor, const struct iovec *vector, int count) {
         return write_tracked(&w, source);
     return answer < 0 ? answer : call_plain(&w.target, SYS_writev, descriptor, (long)vector, count);
 }
-
-#define RWF_CARRIED (RWF_HIPRI | RWF_NOWAIT | RWF_DSYNC | RWF_SYNC)
 
 long captured_pwritev(int descriptor, const struct iovec *vector, int count, off_t offset, int flags, long number) {
     struct writing w = {.descriptor = descriptor, .offset = offset, .rwf = flags};

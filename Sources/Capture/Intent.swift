@@ -8,6 +8,14 @@ public struct Intent {
             link, mknod, setAttribute, removeAttribute, changed, submit
     }
 
+    /// linux/falloc.h: KEEP_SIZE, PUNCH_HOLE, COLLAPSE_RANGE, ZERO_RANGE, INSERT_RANGE, UNSHARE_RANGE.
+    static let allocationModes: UInt64 = 0x7b
+    /// Everything behind `offset` moves: applied twice it would move twice, so it is carried as bytes.
+    public var shiftsBytes: Bool { kind == .allocate && argument & 0x28 != 0 }
+
+    /// RENAME_EXCHANGE.
+    public var isExchange: Bool { kind == .rename && argument == 2 }
+
     public struct Flags: OptionSet, Sendable {
         public var rawValue: UInt16
         public init(rawValue: UInt16) { self.rawValue = rawValue }
@@ -124,8 +132,8 @@ public struct Intent {
         // Kinds and arguments that this version of the library never publishes.
         switch kind {
         case .link, .mknod, .setAttribute, .removeAttribute, .submit: throw scribbled("\(kind) is not captured by this version")
-        case .rename where argument > 1: throw scribbled("rename with flags \(argument)")
-        case .allocate where argument > 1 || offset + (length & (1 << 62 - 1)) > UInt64(Int64.max) || length >= 1 << 62:
+        case .rename where argument > 2: throw scribbled("rename with flags \(argument)")
+        case .allocate where argument & ~Intent.allocationModes != 0 || offset + (length & (1 << 62 - 1)) > UInt64(Int64.max) || length >= 1 << 62:
             throw scribbled("allocate \(length) bytes at \(offset) in mode \(argument)")
         case .symlink where payload.isEmpty || payload.count > Int(LOCKSTEP_LINK_TARGET_BYTES_MAX) || payload.contains(0):
             throw scribbled("a link target of \(payload.count) bytes")

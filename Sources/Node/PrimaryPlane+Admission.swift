@@ -10,8 +10,10 @@ extension PrimaryPlane {
     // MARK: Bytes and attributes
 
     func admitData(_ sequence: SequenceNumber, _ arena: Arena, _ index: UInt32, _ intent: Intent, _ isDone: Bool) {
+        // Bytes that were not seen are read before what comes after them.
+        if tracker.awaitsBytes { sweep(checkingDeath: false) }
         if !names.contains(intent.object) && !nameless.contains(intent.object) { resolveUnknown(intent.object) }
-        var record = Record(recordKind(intent.kind))
+        var record = Record(recordKind(intent))
         record.sequence = sequence
         record.object = intent.object
         record.offset = intent.offset
@@ -26,6 +28,7 @@ extension PrimaryPlane {
             range = ByteRange(offset: intent.offset, count: UInt64(intent.payload.count))
             record.length = UInt64(intent.payload.count)
         case .truncate: range = ByteRange(intent.length, .max)
+        case .allocate where intent.shiftsBytes: range = ByteRange(intent.offset, .max)
         case .allocate, .changed: range = ByteRange(offset: intent.offset, count: intent.length)
         default: range = ByteRange(0, 0)
         }
@@ -37,6 +40,7 @@ extension PrimaryPlane {
         switch intent.kind {
         // Its times are read when they are carried; bytes that were not seen are read when it is settled.
         case .times, .changed: shipped = false
+        case .allocate where intent.shiftsBytes: shipped = false
         case .setAttribute, .removeAttribute: shipped = isKnownToPeer(intent.object)
             record.name = intent.name
         default: shipped = isKnownToPeer(intent.object)
@@ -48,11 +52,12 @@ extension PrimaryPlane {
         if isDone { settle(sequence, arena, intent.result) }
     }
 
-    func recordKind(_ kind: Intent.Kind) -> Record.Kind {
-        switch kind {
+    func recordKind(_ intent: Intent) -> Record.Kind {
+        switch intent.kind {
         case .changed: .fill
+        case .allocate where intent.shiftsBytes: .fill
         case .submit: .write
-        default: Record.Kind(rawValue: kind.rawValue)!
+        default: Record.Kind(rawValue: intent.kind.rawValue)!
         }
     }
 
@@ -80,9 +85,16 @@ extension PrimaryPlane {
         record.argument = intent.argument
         let moved = names.lookup(intent.parent, intent.name)
         if intent.kind == .rename, let moved { announce(moved) }
+        let exchanged = intent.isExchange ? names.lookup(intent.targetParent, intent.targetName) : nil
+        if let exchanged { announce(exchanged) }
         tracker.admit(TrackedOperation(sequence: sequence, kind: record.kind, arena: arena.number, index: index,
             blocks: intent.blocks, object: moved ?? .none, names: keys, argument: intent.argument,
-            payload: Array(intent.payload), movesDirectory: intent.kind == .rename && moved.flatMap { names.kind(of: $0) } == .directory))
+            payload: Array(intent.payload),
+            movesDirectory: intent.kind == .rename && [moved, exchanged].contains { $0.flatMap { names.kind(of: $0) } == .directory }))
+        // The peer may have something else there until its name fill comes, and would move or remove that.
+        if !pendingNames.isEmpty {
+            for key in keys where pendingNames.contains(where: { $0.name == key }) { tracker.nameFillShipped(key) }
+        }
         if isDone {
             // Made, and gone before its maker could look at it: what the name means now is looked up.
             if intent.result.value >= 0, creates(record.kind), let operation = tracker.operations[sequence],
@@ -97,20 +109,21 @@ extension PrimaryPlane {
                 record.mode = intent.result.mode != 0 ? intent.result.mode : intent.mode
                 record.owner = intent.result.owner
                 record.group = intent.result.group
-                if isStreaming, canShip(record, moved) { shipName(record, payload: intent.payload) }
+                if isStreaming, canShip(record, moved, exchanged) { shipName(record, payload: intent.payload) }
             }
             settle(sequence, arena, intent.result, wasShipped: true)
             return
         }
-        guard isStreaming, canShip(record, moved) else { return }
+        guard isStreaming, canShip(record, moved, exchanged) else { return }
         record.flags = .tentative
         record.object = intent.kind == .link ? intent.object : moved ?? .none
         tracker.shipped(sequence, at: shipName(record, payload: intent.payload))
     }
 
     /// During a copy: what takes a name away from an object that the peer does not know is none of its business yet.
-    func canShip(_ record: Record, _ object: ObjectID?) -> Bool {
+    func canShip(_ record: Record, _ object: ObjectID?, _ exchanged: ObjectID?) -> Bool {
         guard let copy else { return true }
+        if let exchanged, !copy.isAnnounced(exchanged) { return false }
         switch record.kind {
         case .unlink, .rmdir, .rename: return object.map { copy.isAnnounced($0) } ?? false
         case .link: return copy.isAnnounced(record.object)

@@ -107,16 +107,8 @@ extension PrimaryPlane {
             } else if result.value >= 0 {
                 applyName(operation, result)
             }
-        } else if operation.kind == .fill {
-            repair(operation.object, changed(settlement, operation.range))
         }
         finish(operation, arena, settlement)
-    }
-
-    func changed(_ settlement: Settlement, _ range: ByteRange) -> Settlement {
-        var settlement = settlement
-        settlement.repairRanges.append(range)
-        return settlement
     }
 
     func settleDead(_ operation: TrackedOperation, _ arena: Arena) {

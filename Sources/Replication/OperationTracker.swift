@@ -80,6 +80,9 @@ public struct OperationTracker: Sendable {
     public private(set) var operations: [SequenceNumber: TrackedOperation] = [:]
     /// In order of their sequence numbers.
     public private(set) var unsettled: [SequenceNumber] = []
+    /// Some of them are changes whose bytes were not seen (kind `fill`): they are read when they are settled.
+    public var awaitsBytes: Bool { bytesAwaited > 0 }
+    private var bytesAwaited = 0
     private var byObject: [ObjectID: [SequenceNumber]] = [:]
     private var byName: [NameTable.Name: [SequenceNumber]] = [:]
     private var byAttributes: [ObjectID: [SequenceNumber]] = [:]
@@ -143,6 +146,7 @@ public struct OperationTracker: Sendable {
         }
         operations[operation.sequence] = operation
         unsettled.append(operation.sequence)
+        if operation.kind == .fill { bytesAwaited += 1 }
     }
 
     /// The position at which the operation's record was shipped.
@@ -173,7 +177,10 @@ public struct OperationTracker: Sendable {
                 settlement.repairsSize = true
                 touched(sequence, operation.range.union(actual))
             }
-        case .truncate, .allocate, .fill:
+        case .fill:
+            settlement.repairRanges.append(operation.range)
+            settlement.repairsSize = settlement.repairsSize || value < 0 || operation.range.upperBound == .max
+        case .truncate, .allocate:
             if value < 0 {
                 settlement.repairRanges.append(operation.range)
                 settlement.repairsSize = true
@@ -267,6 +274,7 @@ public struct OperationTracker: Sendable {
     private mutating func markSettled(_ sequence: SequenceNumber, doneReserved: UInt64) -> TrackedOperation? {
         guard var operation = operations[sequence], !operation.isSettled else { return nil }
         operation.isSettled = true
+        if operation.kind == .fill { bytesAwaited -= 1 }
         operation.doneReserved = doneReserved
         operations[sequence] = operation
         if let index = unsettled.firstIndex(of: sequence) { unsettled.remove(at: index) }

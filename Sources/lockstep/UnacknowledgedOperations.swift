@@ -170,6 +170,7 @@ struct UnacknowledgedOperations {
             isUnexpected = result.contended || result.value < Int64(intent.payload.count)
                 || (intent.flags.contains(.predicted) && result.actualOffset != intent.offset)
         case .changed: isUnexpected = true  // its bytes are read after it
+        case .allocate where intent.shiftsBytes: isUnexpected = true
         default: isUnexpected = result.value < 0
         }
         if isReached && operation.isDone && !isUnexpected { return }

@@ -9,6 +9,7 @@
 #include "rig.h"
 #include <fcntl.h>
 #include <stdlib.h>
+#include <stdio.h>
 
 void operation_trace(const struct operation *o) {
     const struct lockstep_intent *i = &o->intent;
@@ -108,6 +109,20 @@ static void apply_removal(const struct operation *o, bool excused) {
     mirror_remove(n);
 }
 
+static void apply_exchange(const struct operation *o, struct node *n, struct node *parent, struct node *other, struct node *target, bool excused) {
+    char from[4096], to[4096];
+    if (!other) {
+        if (!excused) contradiction(o, "#%lu RENAME_EXCHANGE: %s is not in the mirror: its creation was missed", o->sequence, o->target_name);
+        return;
+    }
+    if (!tree_path(n, from) || !tree_path(other, to)) return;
+    if (renameat2(mirror_directory, from, mirror_directory, to, RENAME_EXCHANGE)) difference("#%lu RENAME_EXCHANGE: %s and %s in the mirror: %m", o->sequence, from, to);
+    tree_detach(n);
+    tree_detach(other);
+    tree_hang(n, target, o->target_name);
+    tree_hang(other, parent, o->name);
+}
+
 static void apply_rename(const struct operation *o, bool excused) {
     const struct lockstep_intent *i = &o->intent;
     struct node *parent = named(o, i->parent), *target = named(o, i->target_parent);
@@ -121,6 +136,10 @@ static void apply_rename(const struct operation *o, bool excused) {
     if (old == n) return; /* onto itself */
     char from[4096], to[4096];
     if (!tree_path(n, from) || !tree_path(target, to)) return;
+    if (i->argument == RENAME_EXCHANGE) {
+        apply_exchange(o, n, parent, old, target, excused);
+        return;
+    }
     if (old && i->argument && !excused) contradiction(o, "#%lu RENAME with flags: %s exists in the mirror", o->sequence, o->target_name);
     if (old) mirror_remove(old);
     tree_child_path(target, o->target_name, to);
