@@ -69,7 +69,7 @@ final class Applier: Sendable {
                         if let ended {
                             report(.checkpointed(work.replayer.mark.position))
                             report(.copyEnded(ended))
-                        } else if work.journalBytes > Limits.checkpointBytes, work.replayer.consistent, try work.checkpoint() {
+                        } else if work.wantsCheckpoint, try work.checkpoint() {
                             report(.checkpointed(work.position))
                         }
                     case .finish:
@@ -143,6 +143,11 @@ final class ApplierWork {
         if let failure { throw failure }
         if copyEnded != nil { try checkpoint() }
         return copyEnded
+    }
+
+    /// The journal's size is bounded by it. During a copy the table grows with what was copied: not so often.
+    var wantsCheckpoint: Bool {
+        replayer.consistent ? journalBytes > Limits.checkpointBytes : replayer.copying && !hasFailed && journalBytes > Limits.copyCheckpointBytes
     }
 
     /// False: put off, and the journal is still needed.

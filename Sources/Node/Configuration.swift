@@ -81,6 +81,7 @@ enum Limits {
     static let lingerNanoseconds: Int64 = 2_000_000
     /// Journal bytes after which the secondary makes its files durable and recycles segments.
     static let checkpointBytes: UInt64 = 64 << 20
+    static let copyCheckpointBytes: UInt64 = 256 << 20
     /// Modification times are carried this often.
     static let timesNanoseconds: UInt64 = 5_000_000_000
     /// Objects announced in one go during a first copy, between two looks at the ring.
