@@ -45,7 +45,7 @@ extern _Atomic(uint32_t) process_umask;
 
 /* One line "lockstep: CALL on PATH: TEXT" on stderr; at most a few per call and process. `descriptor` or `path`. */
 enum line_call { LINE_OPEN, LINE_LINK, LINE_RENAME, LINE_MKNOD, LINE_ALLOCATE, LINE_COPY, LINE_XATTR, LINE_IOCTL,
-    LINE_MAP, LINE_WRITE, LINE_AIO, LINE_EXEC, LINE_SPAWN, LINE_STDIO, LINE_IDENTITY, LINE_WAIT, LINE_ATTACH,
+    LINE_MAP, LINE_WRITE, LINE_AIO, LINE_EXEC, LINE_SPAWN, LINE_IDENTITY, LINE_WAIT, LINE_ATTACH,
     LINE_SYSCALL, LINE_CALLS };
 void line(enum line_call call, const char *name, int descriptor, const char *path, const char *text);
 /* For start-up failures: the line, then the end of the process, before main. */
@@ -207,8 +207,10 @@ long refuse_xattr(int descriptor, const char *path, int flags, const char *name)
 long refuse_modification(int descriptor, enum line_call call, const char *name, int error);
 long refuse_ioctl(int descriptor, unsigned long request);
 
-/* ------------------------------------------------------------------ stdio.c, process.c, refused.c, space.c */
+/* ------------------------------------------------------------------ stdio.c, temporary.c, process.c, refused.c, space.c */
 
+/* A file without a name in P_tmpdir: descriptor or -errno. */
+long temporary_unlinked(void);
 void stdio_attach(char *const envp[]); /* vtable patch and self-test; ends the process when it fails */
 void process_attach(void);
 void refused_attach(void);

@@ -268,16 +268,19 @@ EXPORTED FILE *freopen(const char *path, const char *mode_text, FILE *stream) {
         libc_find();
     if (!attached() || !mode_parse(mode_text, &mode) || !(mode.flags & (O_CREAT | O_TRUNC)))
         return libc.freopen(path, mode_text, stream);
-    struct target target;
-    long verdict = path ? path_verdict(path) : identify(fileno(stream), &target);
+    /* Without a path libc opens the stream's own file once more, as we do. */
+    char own[DESCRIPTOR_PATH_BYTES];
+    const char *opened = path;
+    if (!path && fileno(stream) < 0)
+        return libc.freopen(path, mode_text, stream);
+    if (!path)
+        descriptor_path(fileno(stream), (char *)(opened = own));
+    long verdict = path_verdict(opened);
     if (verdict == OUTSIDE)
         return libc.freopen(path, mode_text, stream);
-    if (verdict == TRACKED && !path && (mode.flags & O_TRUNC)) {
-        line(LINE_STDIO, "freopen", fileno(stream), NULL, "truncation of the open file: refused");
-        verdict = -EOPNOTSUPP;
-    }
-    if (verdict == TRACKED && path)
-        verdict = prepare_reopen(path, mode.flags);
+    fflush(stream); /* what is buffered belongs before the truncation */
+    if (verdict == TRACKED)
+        verdict = prepare_reopen(opened, mode.flags);
     if (verdict < 0) {
         fclose(stream);
         errno = (int)-verdict;
@@ -292,11 +295,16 @@ ALIAS(freopen64, freopen);
 EXPORTED FILE *tmpfile(void) {
     if (!libc.tmpfile)
         libc_find();
-    long verdict = attached() ? path_verdict("/tmp") : OUTSIDE;
-    if (verdict == OUTSIDE)
+    long descriptor = attached() ? path_verdict(P_tmpdir) : OUTSIDE;
+    if (descriptor == OUTSIDE)
         return libc.tmpfile();
-    line(LINE_STDIO, "tmpfile", -1, "/tmp", "a file without a name in the replicated tree: refused");
-    errno = verdict < 0 ? (int)-verdict : EOPNOTSUPP;
-    return NULL;
+    if (descriptor == TRACKED)
+        descriptor = temporary_unlinked();
+    if (returned(descriptor) < 0)
+        return NULL;
+    FILE *stream = fdopen((int)descriptor, "w+");
+    if (!stream)
+        kernel(SYS_close, descriptor);
+    return stream;
 }
 ALIAS(tmpfile64, tmpfile);

@@ -1,9 +1,10 @@
 /*
- * temporary.c: mkstemp and its like. libc's own would open past every wrapper.
+ * temporary.c: mkstemp and its like, and tmpfile's file. libc's own would open past every wrapper.
  */
 #define _GNU_SOURCE
 #include "library.h"
 #include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -35,6 +36,16 @@ static long attempt_file(const char *path, int flags) {
 static long attempt_directory(const char *path, int flags) {
     (void)flags;
     return captured_mkdir(AT_FDCWD, path, 0700);
+}
+
+/* For tmpfile: a file in P_tmpdir whose name has gone already. */
+long temporary_unlinked(void) {
+    char template[] = P_tmpdir "/tmpfXXXXXX";
+    long descriptor = temporary(template, 0, 0, attempt_file);
+    long answer = descriptor < 0 ? descriptor : captured_unlink(AT_FDCWD, template, 0);
+    if (descriptor >= 0 && answer < 0)
+        kernel(SYS_close, descriptor);
+    return answer < 0 ? answer : descriptor;
 }
 
 EXPORTED int mkostemps(char *template, int suffix_bytes, int flags) {

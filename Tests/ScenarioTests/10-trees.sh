@@ -100,8 +100,8 @@ through_daemon() { # through_daemon NAME PREPARE EXPECTED COMMAND...: the same o
     captured rm -r "$data/$name" # among it links that a new start would refuse
 }
 
-for source in "$interposer"/Programs/*.c; do
-    name=$(basename "$source" .c)
+for source in "$interposer"/Programs/*.c "$interposer"/Programs/*.cc; do
+    name=$(basename "${source%.*}")
     at=$interposer/Programs/$name
     [ ! -e "$at.options" ] || continue # those need the rig's own answers
     [ -e "$at.prepare" ] && prepare=$at.prepare || prepare=

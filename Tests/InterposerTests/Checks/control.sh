@@ -1,7 +1,8 @@
-# Sourced by run: with the patch of stdio's tables switched off, the rig must see that stdio was missed.
+# Sourced by run: with the patch of stdio's tables switched off, the rig must see that stdio was missed,
+# by C and C++ programs alike.
 
 if [ -n "$faults" ]; then
-    for program in stdio stdio_processes; do
+    for program in stdio stdio_modes stdio_processes stdio_reopen stdio_threads cxx_streams libc_routes; do
         name="control $program without the vtable patch"
         wanted "$name" || continue
         prepare "$work/control" ""

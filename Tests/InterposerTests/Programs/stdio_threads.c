@@ -1,4 +1,4 @@
-/* Three threads on one FILE: every line arrives whole, once. */
+/* varies in the order of the lines. Three threads on one FILE: every line arrives whole, once. */
 #include "show.h"
 #include <pthread.h>
 static FILE *f;
@@ -15,9 +15,9 @@ static void test(void) {
     for (int i = 0; i < 3; i++) pthread_join(threads[i], NULL);
     SHOW(fclose(f));
     static char all[1500 * 42];
-    int fd = OPEN(open("a", O_RDWR));
+    int fd = OPEN(open("a", O_RDONLY));
     SHOW(read(fd, all, sizeof all));
     qsort(all, 1500, 42, compare);
-    SHOW(pwrite(fd, all, sizeof all, 0)); /* sorted, it is the same in each run */
-    look("a");
+    for (int i = 0; i < 3; i++) SHOW(memcmp(all + i * 500 * 42, all + (i * 500 + 499) * 42, 42));
+    for (int i = 0; i < 3; i++) printf("%.42s", all + i * 500 * 42);
 }
