@@ -16,12 +16,10 @@ owner=()
 cd "$work" || exit 1
 
 data() { echo "$pair/$primary/data/pg"; }
-socket_directory() { # another for each pair and node: the lock file of a killed server's socket stays
-    local directory=$work/sockets-$(basename "$pair")-$primary
-    [ -d "$directory" ] || { mkdir "$directory" && { [ ${#owner[@]} = 0 ] || chown postgres "$directory"; }; }
-    echo "$directory"
-}
-connection() { echo --host="$(socket_directory)" --username=postgres; }
+sockets=$work/sockets
+mkdir "$sockets"
+[ ${#owner[@]} = 0 ] || chown postgres "$sockets"
+connection=(--host="$sockets" --username=postgres)
 
 make_cluster() {
     captured install -d -m 700 "$(data)" && { [ ${#owner[@]} = 0 ] || captured chown postgres:postgres "$(data)"; } &&
@@ -31,9 +29,10 @@ make_cluster() {
 
 answers() { [ "$(sql "SELECT 'here'" 2> /dev/null)" = here ]; }
 start_server() {
-    # It names a process of the other, dead server; here that number may be anybody's.
+    # They name a process of a dead server, and that number may be anybody's by now.
     captured rm -f "$(data)/postmaster.pid"
-    captured "${owner[@]}" "$bin/postgres" -D "$(data)" -c listen_addresses= -c unix_socket_directories="$(socket_directory)" \
+    rm -f "$sockets"/.s.PGSQL.*
+    captured "${owner[@]}" "$bin/postgres" -D "$(data)" -c listen_addresses= -c unix_socket_directories="$sockets" \
         "$@" < /dev/null >> "$work/server.log" 2>&1 &
     server=$!
     until_true 120 answers_or_ended && answers || { tail -n 20 "$work/server.log"; return 1; }
@@ -45,16 +44,13 @@ stop_server() {
     kill -"${1:-INT}" "$(postmaster)" && wait $server || { tail -n 20 "$work/server.log"; return 1; }
 }
 sql() {
-    # shellcheck disable=SC2046 # words
-    "$bin/psql" -XqAt -v ON_ERROR_STOP=1 $(connection) -d "$database" -c "$1"
+    "$bin/psql" -XqAt -v ON_ERROR_STOP=1 "${connection[@]}" -d "$database" -c "$1"
 }
 bench() { # pgbench with options
-    # shellcheck disable=SC2046
-    "$bin/pgbench" $(connection) "$@" "$database" > "$work/pgbench" 2>&1 || { tail -n 20 "$work/pgbench"; return 1; }
+    "$bin/pgbench" "${connection[@]}" "$@" "$database" > "$work/pgbench" 2>&1 || { tail -n 20 "$work/pgbench"; return 1; }
 }
 amcheck() {
-    # shellcheck disable=SC2046
-    "$bin/pg_amcheck" $(connection) --all --install-missing --heapallindexed --jobs=2 > "$work/amcheck" 2>&1 ||
+    "$bin/pg_amcheck" "${connection[@]}" --all --install-missing --heapallindexed --jobs=2 > "$work/amcheck" 2>&1 ||
         { echo "pg_amcheck:"; head -n 20 "$work/amcheck"; return 1; }
 }
 
@@ -78,4 +74,48 @@ kill_node() {
     rm -f $files
     wait $server 2> /dev/null
     return $code
+}
+
+# ---------------------------------------------------------------- a load whose acknowledgements are known
+
+# pgbench's own transaction, and a row that tells which one it was; pgbench logs it when its COMMIT has returned.
+logs=$work/logs load=0 clients=8
+mkdir -p "$logs"
+cat > "$work/transaction" << 'END'
+\set n :n + 1
+\set aid random(1, 100000)
+\set tid random(1, 10)
+\set delta random(-5000, 5000)
+BEGIN;
+UPDATE pgbench_accounts SET abalance = abalance + :delta WHERE aid = :aid;
+UPDATE pgbench_tellers SET tbalance = tbalance + :delta WHERE tid = :tid;
+UPDATE pgbench_branches SET bbalance = bbalance + :delta WHERE bid = 1;
+INSERT INTO pgbench_history (tid, bid, aid, delta, mtime) VALUES (:tid, 1, :aid, :delta, CURRENT_TIMESTAMP);
+INSERT INTO commits VALUES (:load, :client_id, :n, repeat(md5(:load || '/' || :client_id || '/' || :n), 8));
+END;
+END
+
+make_tables() {
+    bench -i -q && sql "CREATE TABLE commits (load integer, client integer, n integer, text text, PRIMARY KEY (load, client, n))"
+}
+start_load() { # in the background, until the server ends; its number is $load
+    load=$((load + 1))
+    "$bin/pgbench" "${connection[@]}" -n -c $clients -j 2 -T 100000 -D n=0 -D load=$load -l --log-prefix="$logs/$load" -f "$work/transaction" \
+        "$database" > "$work/load" 2>&1 &
+    bench=$!
+}
+committed() { [ "$(sql "SELECT count(*) FROM commits WHERE load = $load" 2> "$work/committed")" -ge "$1" ]; }
+
+# Every transaction that was ever logged is there, as it was written, and all of them are whole.
+look_up() {
+    local lost sums
+    awk '{ name = FILENAME; sub(".*/", "", name); sub("[.].*", "", name); print name "|" $1 "|" $2 }' "$logs"/* | sort > "$work/logged"
+    sql "SELECT load, client, n FROM commits WHERE text = repeat(md5(load || '/' || client || '/' || n), 8)" | sort > "$work/found"
+    lost=$(comm -23 "$work/logged" "$work/found" | wc -l)
+    sums=$(sql "SELECT (SELECT sum(abalance) FROM pgbench_accounts) = (SELECT sum(delta) FROM pgbench_history) AND
+        (SELECT sum(tbalance) FROM pgbench_tellers) = (SELECT sum(bbalance) FROM pgbench_branches) AND
+        (SELECT sum(bbalance) FROM pgbench_branches) = (SELECT sum(delta) FROM pgbench_history)")
+    echo "$(wc -l < "$work/logged") acknowledged, $lost lost" | tee "$work/looked-up"
+    [ "$lost" = 0 ] || { comm -23 "$work/logged" "$work/found" | head -n 5; return 1; }
+    [ "$sums" = t ] || { echo "the sums of the balances differ"; return 1; }
 }
