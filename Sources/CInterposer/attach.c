@@ -183,7 +183,8 @@ static bool map_arena(struct attachment *a, const struct lockstep_control *c) {
 /* The arena mapped in the parent; a child unmaps it when it has its own. Not on the wiped page, for that purpose. */
 static _Atomic(struct lockstep_arena *) arena_last;
 
-static void attach_child(void) {
+static void attach_child(void *argument) {
+    (void)argument;
     struct attachment a = {.code = 0};
     bool ok = exchange(&a);
     if (ok) {
@@ -219,7 +220,9 @@ struct lockstep_arena *arena_of_process(uint32_t *number) {
             nobody = 0;
         }
         if (!atomic_load(&process_page->arena))
-            attach_child();
+            /* Aside: the application may have no descriptor left, and would see ours come and go. */
+            if (!run_aside(attach_child, NULL))
+                attach_child(NULL);
         atomic_store(&process_page->attaching, 0);
         kernel(SYS_futex, &process_page->attaching, FUTEX_WAKE, 0x7fffffff);
         kernel(SYS_rt_sigprocmask, SIG_SETMASK, &before, 0, 8);

@@ -162,6 +162,11 @@ long passed_munmap(void *address, size_t bytes);
 long passed_mprotect(void *address, size_t bytes, int protection);
 long passed_mremap(void *address, size_t before, size_t bytes, int flags, void *fixed);
 
+/* ------------------------------------------------------------------ aside.c */
+
+/* Runs the function in a thread with a descriptor table of its own, and waits; false: no thread could be made. */
+bool run_aside(void (*function)(void *), void *argument);
+
 /* ------------------------------------------------------------------ durability.c */
 
 /* Publishes the barrier of an object (NULL: of everything); then the caller flushes; then waits. */

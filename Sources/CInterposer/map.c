@@ -7,14 +7,12 @@
  *                              mapped from a read-only re-open, so that mprotect can't make it writable later
  *
  * The re-open must not be closed in this process: closing any descriptor of a file drops the process's POSIX locks on
- * it. So a short-lived child that shares the memory, but not the descriptor table, opens, maps and ends.
+ * it. So it is done aside (aside.c).
  */
 #define _GNU_SOURCE
 #include "library.h"
 #include <fcntl.h>
-#include <sched.h>
 #include <sys/mman.h>
-#include <sys/wait.h>
 
 #ifndef MAP_SYNC
 #define MAP_SYNC 0x80000
@@ -29,54 +27,17 @@ struct reopened_map {
     long answer;
 };
 
-static long map_in_child(void *argument) {
+static void map_aside(void *argument) {
     struct reopened_map *map = argument;
     long descriptor = kernel(SYS_openat, AT_FDCWD, map->path, O_RDONLY | O_CLOEXEC, 0);
     map->answer = descriptor;
     if (descriptor >= 0)
         map->answer = kernel(SYS_mmap, map->address, map->bytes, map->protection, map->flags, descriptor, map->offset);
-    return 0;
-}
-
-/* vfork with a stack of its own: the caller is suspended until the child has ended. */
-static long run_in_child(long (*function)(void *), void *argument, char *stack_end) {
-    long answer;
-    register void *argument_register __asm__("r12") = argument;
-    register long (*function_register)(void *) __asm__("r13") = function;
-    register long zero8 __asm__("r8") = 0;
-    register long zero10 __asm__("r10") = 0;
-    __asm__ volatile("syscall\n\t"
-                     "test %%rax, %%rax\n\t"
-                     "jnz 1f\n\t"
-                     "xor %%ebp, %%ebp\n\t"
-                     "mov %%r12, %%rdi\n\t"
-                     "call *%%r13\n\t"
-                     "xor %%edi, %%edi\n\t"
-                     "mov %[exit], %%eax\n\t"
-                     "syscall\n\t"
-                     "hlt\n"
-                     "1:"
-                     : "=a"(answer)
-                     : "a"(SYS_clone), "D"(CLONE_VM | CLONE_VFORK), "S"(((uintptr_t)stack_end & ~15ul)), "d"(0),
-                       "r"(zero10), "r"(zero8), "r"(argument_register), "r"(function_register), [exit] "i"(SYS_exit)
-                     : "rcx", "r11", "memory", "cc");
-    return answer;
 }
 
 static long map_reopened(struct reopened_map *map, int descriptor) {
     descriptor_path(descriptor, map->path);
-    map->answer = -EACCES;
-    char *stack = scratch_take();
-    if (!stack)
-        return -ENOMEM;
-    uint64_t all = ~0ull, before;
-    kernel(SYS_rt_sigprocmask, 0 /* SIG_BLOCK */, &all, &before, 8);
-    long child = run_in_child(map_in_child, map, stack + PATH_BYTES);
-    if (child > 0)
-        kernel(SYS_wait4, child, 0, __WCLONE, 0); /* without an exit signal: the application's own waits never see it */
-    kernel(SYS_rt_sigprocmask, 2 /* SIG_SETMASK */, &before, 0, 8);
-    scratch_return(stack);
-    return child < 0 ? child : map->answer;
+    return run_aside(map_aside, map) ? map->answer : -EAGAIN;
 }
 
 long captured_mmap(void *address, size_t bytes, int protection, int flags, int descriptor, off_t offset) {
