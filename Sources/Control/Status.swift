@@ -72,6 +72,9 @@ public struct Status: Codable, Hashable, Sendable {
     public var watch = "not watched"
     public var counters = Counters()
     public var roots: [Root] = []
+    /// Of a primary: symbolic links that lead to what is neither replicated nor listed; the first of them, "path -> target".
+    public var linksOut: UInt64 = 0
+    public var linksOutShown: [String] = []
     public var lastError: String?
 
     public init(module: String, node: String, role: String) {

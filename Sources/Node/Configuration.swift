@@ -18,6 +18,8 @@ public struct Configuration: Sendable {
     public var module: String
     public var role: Role
     public var roots: [Root]
+    /// What is not replicated and may be led to by links and mounts: absolute, the same on both nodes.
+    public var outside: [String]
     public var listenPort: UInt16
     public var peerPort: UInt16
     /// Ends of paths that are not replicated.
@@ -25,7 +27,7 @@ public struct Configuration: Sendable {
     /// A durability point that is not answered within it fails with EIO.
     public var waitBoundMilliseconds: UInt32
 
-    public init(directory: String, node: String, module: String, role: Role, roots: [Root], listenPort: UInt16,
+    public init(directory: String, node: String, module: String, role: Role, roots: [Root], outside: [String], listenPort: UInt16,
         peerPort: UInt16, exclusions: [String], waitBoundMilliseconds: UInt32)
     {
         self.directory = directory
@@ -33,6 +35,7 @@ public struct Configuration: Sendable {
         self.module = module
         self.role = role
         self.roots = roots
+        self.outside = outside
         self.listenPort = listenPort
         self.peerPort = peerPort
         self.exclusions = exclusions

@@ -100,6 +100,7 @@ extension DataPlane {
             snapshot.repairs = primary.counters.repairs
             snapshot.revoked = primary.memory.revoked
             snapshot.refused = primary.server.refused
+            snapshot.linksOut = primary.linksOut.values.sorted()
         }
         if let secondary {
             snapshot.appended = secondary.received.position.value

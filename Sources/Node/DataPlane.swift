@@ -47,6 +47,7 @@ final class DataPlane {
         var keepers = 0, processes = 0
         var operations: UInt64 = 0, barriers: UInt64 = 0, batches: UInt64 = 0, fills: UInt64 = 0, repairs: UInt64 = 0
         var revoked: UInt64 = 0, refused: UInt64 = 0
+        var linksOut: [String] = []
         var lastError: String?
     }
 

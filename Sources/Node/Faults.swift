@@ -13,5 +13,7 @@
         static let acknowledgesEarly = planted.contains("ack-before-journal")
         /// The secondary's journal is written without device flush.
         static let writesWithoutFlush = planted.contains("journal-without-flush")
+        /// Links into a root travel with the primary's path.
+        static let mapsNoLinks = planted.contains("links-unmapped")
     }
 #endif

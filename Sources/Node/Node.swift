@@ -28,15 +28,14 @@ public enum Node {
         let lock = try lockDirectory(configuration.directory)
         defer { close(lock) }
 
-        let isKnown = try NodeRecord.load(from: configuration.directory) != nil
         let tree = try Tree(configuration)
         // A secondary's tree is the primary's, or about to be; and a daemon that is started again must not end the application
-        // for a link that it made meanwhile: that is said, and not replicated data stays where it is.
-        let leading = configuration.role == .primary ? try tree.linksLeadingOut() : []
-        if !leading.isEmpty, isKnown {
-            log.info("symbolic links lead out of the replicated tree: \(leading.joined(separator: ", ")); what they point to is not replicated")
-        } else if !leading.isEmpty {
-            throw NodeError(78, "symbolic links lead out of the replicated tree: \(leading.joined(separator: ", ")); what they point to would not be replicated")
+        // for a link that it made meanwhile: that is said in the log and in the status.
+        if configuration.role == .primary, try NodeRecord.load(from: configuration.directory) == nil {
+            let leading = tree.linksLeadingOut(try tree.names()).values.sorted()
+            guard leading.isEmpty else {
+                throw NodeError(78, "symbolic links lead out of the replicated roots: \(leading.joined(separator: ", ")); what they point to would not be replicated")
+            }
         }
 
         let state = try NodeState(try record(configuration, log), directory: configuration.directory)

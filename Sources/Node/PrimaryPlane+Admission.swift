@@ -83,6 +83,8 @@ extension PrimaryPlane {
         record.object = intent.kind == .link ? intent.object : .none
         record.mode = intent.mode
         record.argument = intent.argument
+        var target: [UInt8] = []
+        if intent.kind == .symlink { (record.argument, target) = linkOnWire(Array(intent.payload), in: intent.parent) }
         let moved = names.lookup(intent.parent, intent.name)
         if intent.kind == .rename, let moved { announce(moved) }
         let exchanged = intent.isExchange ? names.lookup(intent.targetParent, intent.targetName) : nil
@@ -109,7 +111,7 @@ extension PrimaryPlane {
                 record.mode = intent.result.mode != 0 ? intent.result.mode : intent.mode
                 record.owner = intent.result.owner
                 record.group = intent.result.group
-                if isStreaming, canShip(record, moved, exchanged) { shipName(record, payload: intent.payload) }
+                if isStreaming, canShip(record, moved, exchanged) { shipName(record, target: target) }
             }
             settle(sequence, arena, intent.result, wasShipped: true)
             return
@@ -117,7 +119,7 @@ extension PrimaryPlane {
         guard isStreaming, canShip(record, moved, exchanged) else { return }
         record.flags = .tentative
         record.object = intent.kind == .link ? intent.object : moved ?? .none
-        tracker.shipped(sequence, at: shipName(record, payload: intent.payload))
+        tracker.shipped(sequence, at: shipName(record, target: target))
     }
 
     /// During a copy: what takes a name away from an object that the peer does not know is none of its business yet.
@@ -140,11 +142,9 @@ extension PrimaryPlane {
     }
 
     @discardableResult
-    func shipName(_ record: Record, payload: UnsafeRawBufferPointer) -> StreamPosition {
-        var record = record
-        record.payloadBytes = UInt32(payload.count)
+    func shipName(_ record: Record, target: [UInt8]) -> StreamPosition {
         if !record.object.isNone, record.flags.isEmpty, creates(record.kind) { copy?.noteAnnounced(record.object) }
-        return ship(record, payload: payload, about: [record.object, record.parent, record.targetParent])
+        return target.withUnsafeBytes { ship(record, payload: $0, about: [record.object, record.parent, record.targetParent]) }
     }
 
     /// What a creation says that it made: something new, of its type, in its root. Else somebody removed or replaced it before
@@ -169,6 +169,7 @@ extension PrimaryPlane {
             change { try names.insert(result.object, kind, key.parent, key.name) }
             nameless.remove(result.object)
             timesPending.insert(result.object)
+            if operation.kind == .symlink { noteLink(result.object, at: key, target: operation.payload) }
         case .unlink, .rmdir:
             guard let key = operation.names.first else { return }
             noteNameless(names.remove(key.parent, key.name))
@@ -182,6 +183,9 @@ extension PrimaryPlane {
                 }
             } else {
                 change { try names.move(from.parent, from.name, to: to.parent, to.name) }
+            }
+            for key in [from, to] {
+                if let object = names.lookup(key.parent, key.name), names.kind(of: object) == .symbolicLink { noteLink(object, at: key) }
             }
         case .link:
             guard let key = operation.names.first else { return }
@@ -203,6 +207,7 @@ extension PrimaryPlane {
         guard let object, !names.isNamed(object), !names.hasChildren(object) else { return }
         names.forget(object)
         nameless.insert(object)
+        linksOut[object] = nil
         timesPending.remove(object)
         // Bounded: numbers of long-dead files are found again by `resolveUnknown`.
         if nameless.count > 65536 { nameless.removeAll(keepingCapacity: true) }

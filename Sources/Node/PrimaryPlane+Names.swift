@@ -14,6 +14,7 @@ extension PrimaryPlane {
             skipped: { log.info("\($0) is neither file, directory nor symbolic link: not replicated") })
         namesAreKnown = true
         namesReadAt = memory.drained
+        lookAtLinks()
     }
 
     /// Compares all names of the roots with what the stream says, and repairs what differs: what was made, moved or
@@ -50,6 +51,7 @@ extension PrimaryPlane {
             shipAbsent(key)
             repaired += 1
         }
+        lookAtLinks()
         if repaired > 0 { log.info("pass of names: \(repaired) names repaired") }
         return repaired
     }

@@ -175,6 +175,7 @@ extension PrimaryPlane {
         change { try names.insert(found.object, NameTable.Kind(mode: found.status.mode), key.parent, key.name) }
         nameless.remove(found.object)
         timesPending.insert(found.object)
+        if names.kind(of: found.object) == .symbolicLink { noteLink(found.object, at: key) }
     }
 
     /// Tells the peer that `key` means `found`, with its bytes.
@@ -247,7 +248,7 @@ extension PrimaryPlane {
         var target: [UInt8] = []
         if names.kind(of: object) == .symbolicLink {
             guard let link = tree.target(root: path.root.root, path: path.bytes) else { return false }
-            target = link
+            (record.argument, target) = linkOnWire(link, in: key.parent)
         }
         target.withUnsafeBytes { _ = ship(record, payload: $0, about: [object, key.parent]) }
         return true

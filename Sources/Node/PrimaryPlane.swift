@@ -68,6 +68,8 @@ final class PrimaryPlane {
     var pendingNames: [(name: NameTable.Name, after: UInt64, since: UInt64)] = []
     /// Creations that are in the table although their makers have not returned.
     var decided: Set<SequenceNumber> = []
+    /// Symbolic links that lead to what is not replicated, each as "path -> target".
+    var linksOut: [ObjectID: String] = [:]
     /// An arena that was announced: its process is to be watched.
     var onArena: (Arena) -> Void = { _ in }
 

@@ -107,6 +107,8 @@ final class Supervisor: Sendable {
         status.counters.repairs = snapshot.repairs
         status.counters.revoked = snapshot.revoked
         status.counters.refused = snapshot.refused
+        status.linksOut = UInt64(snapshot.linksOut.count)
+        status.linksOutShown = Array(snapshot.linksOut.prefix(10))
         status.lastError = snapshot.lastError
         switch record.role {
         case .secondary:

@@ -23,6 +23,8 @@ final class Tree {
     }
 
     let roots: [Root]
+    /// Where symbolic links lead.
+    let paths: RootPaths
     /// Why the last `open` failed, 0 if it did not, or found something else.
     private(set) var openRefused: Int32 = 0
     private let configuration: Configuration
@@ -47,6 +49,7 @@ final class Tree {
                 object: ObjectID(inode: status.inode, generation: generation, root: UInt32(index))))
         }
         self.roots = roots
+        paths = RootPaths(roots: roots.map(\.path), outside: configuration.outside)
     }
 
     // MARK: One object
@@ -157,7 +160,8 @@ final class Tree {
             case S_IFREG, S_IFLNK:
                 found(Entry(parent: object, name: name, object: child, mode: status.mode))
             case S_IFDIR:
-                guard status.device == device, status.mount_root == 0 else {
+                if status.device != device || status.mount_root != 0 {
+                    if paths.isOutside(Array(whole.utf8)) { continue }
                     throw NodeError(78, "\(whole) is a mount: data under it would not be replicated; unmount it or make it a root")
                 }
                 found(Entry(parent: object, name: name, object: child, mode: status.mode))
@@ -175,58 +179,6 @@ final class Tree {
 
     /// Lockstep's own directory, which lies inside the root only where the root is a mount point.
     private func isOwn(_ name: [UInt8]) -> Bool { name == Array(".lockstep-\(configuration.module)".utf8) }
-
-    /// Symbolic links that lead out of every root: what they point to would not be replicated.
-    func linksLeadingOut() throws -> [String] {
-        var leading: [String] = []
-        try walk(
-            found: { entry in
-                guard entry.mode & S_IFMT == S_IFLNK else { return }
-                // The whole path is only needed for links, which are few.
-                if let path = pathOfLink(entry), let bad = leadsOut(path) { leading.append("\(path) -> \(bad)") }
-            }, skipped: { _ in })
-        return leading
-    }
-
-    private var directories: [ObjectID: String] = [:]
-
-    private func pathOfLink(_ entry: Entry) -> String? {
-        if directories.isEmpty { for root in roots { directories[root.object] = root.path } }
-        if directories[entry.parent] == nil {
-            try? walk(
-                found: { other in
-                    if other.mode & S_IFMT == S_IFDIR, let parent = directories[other.parent] {
-                        directories[other.object] = parent + "/" + String(decoding: other.name, as: UTF8.self)
-                    }
-                }, skipped: { _ in })
-        }
-        return directories[entry.parent].map { $0 + "/" + String(decoding: entry.name, as: UTF8.self) }
-    }
-
-    private func leadsOut(_ path: String) -> String? {
-        var buffer = [CChar](repeating: 0, count: 4096)
-        let count = readlink(path, &buffer, buffer.count - 1)
-        guard count > 0 else { return nil }
-        let target = String(decoding: buffer.prefix(count).map { UInt8(bitPattern: $0) }, as: UTF8.self)
-        let absolute = target.first == "/" ? target : path[..<path.lastIndex(of: "/")!] + "/" + target
-        var resolved = [CChar](repeating: 0, count: Int(PATH_MAX))
-        let whole: String
-        if realpath(absolute, &resolved) != nil {
-            whole = String(decoding: resolved.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }, as: UTF8.self)
-        } else {
-            whole = normalized(absolute)
-        }
-        return roots.contains { whole == $0.path || whole.hasPrefix($0.path + "/") } ? nil : target
-    }
-
-    /// The path without "." and "..": for links to what does not exist yet.
-    private func normalized(_ path: String) -> String {
-        var parts: [Substring] = []
-        for part in path.split(separator: "/") {
-            if part == ".." { _ = parts.popLast() } else if part != "." { parts.append(part) }
-        }
-        return "/" + parts.joined(separator: "/")
-    }
 }
 
 /// An error number in words.

@@ -27,7 +27,7 @@ public struct Record: Equatable, Sendable {
         case truncate = 2  // object, length = new size
         case create = 3  // parent, name, mode, owner, group -> object (none while tentative)
         case mkdir = 4
-        case symlink = 5  // payload = target
+        case symlink = 5  // payload = target; argument 0, or the number of a root plus 1: the payload follows that root's path
         case unlink = 6  // parent, name
         case rmdir = 7
         case rename = 8  // parent, name -> target parent, target name; argument = renameat2 flags
@@ -42,7 +42,7 @@ public struct Record: Equatable, Sendable {
         // Records of the daemon.
         case outcome = 32  // argument = position of the tentative record; flag succeeded; object, mode, owner, group
         case fill = 33  // object, offset, payload, argument = read floor, length = size of the file when it was read
-        case present = 34  // name fill: parent, name mean object; mode (with file type), owner, group, length = size; payload = target of a symbolic link
+        case present = 34  // name fill: parent, name mean object; mode (with file type), owner, group, length = size; a symbolic link's argument and payload as of symlink
         case absent = 35  // name fill: parent, name mean nothing
         case copyBegins = 36  // the receiver's trees are void from here on; argument = number of objects announced
         case copyEnds = 37  // consistent from here on

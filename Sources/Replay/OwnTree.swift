@@ -5,9 +5,10 @@ import Platform
 /// One replicated root on this node, and the space beside it for what has no name in it.
 ///
 ///      /srv/pg/data                                 the root
-///      /srv/pg/.lockstep-MODULE/limbo/0/            files without a name, called by their object id (0: number of the root)
-///      /srv/pg/.lockstep-MODULE/before-copy/0/      what the root held when the last full copy began
+///      /srv/pg/.lockstep-MODULE/limbo/data/         files without a name, called by their object id
+///      /srv/pg/.lockstep-MODULE/before-copy/data/   what the root held when the last full copy began
 ///
+/// The root's own name tells it from other roots that lie beside it, of this node or, in a sandbox, of the other.
 /// The space must be on the root's file system, since everything moves there by rename. Where the root is a mount point
 /// it lies inside, under a name that no record may use and no scan sees.
 final class OwnTree {
@@ -22,6 +23,8 @@ final class OwnTree {
     /// The space's name, if it lies inside the root.
     let reservedName: [UInt8]?
     private let space: String
+    /// The root's own name.
+    private let own: String
     private var aside: String { space + "/before-copy" }
 
     init(path: String, number: Int, module: String) throws(SystemError) {
@@ -40,7 +43,8 @@ final class OwnTree {
         let isInside = status.isMountRoot || parentDevice != device || path == "/"
         reservedName = isInside ? Array(name.utf8) : nil
         space = (isInside ? path : parent) + "/" + name
-        let limboPath = space + "/limbo/\(number)"
+        own = path == "/" ? "root" : String(path[path.index(after: slash)...])
+        let limboPath = space + "/limbo/\(own)"
         try DurableFile.makeDirectories(path: limboPath)
         try DurableFile.makeDirectories(path: space + "/before-copy")
         limbo = try FileDescriptor.directory(limboPath).release()
@@ -55,7 +59,7 @@ final class OwnTree {
     /// The first half of moving the content aside: what was put there for an earlier copy is deleted.
     func dropAside() throws(SystemError) {
         let directory = try FileDescriptor.directory(aside)
-        let name = Array("\(number)".utf8)
+        let name = Array(own.utf8)
         if try Scan.names(in: directory.raw).contains(name) {
             try OwnTree.removeAll(Place(directory.raw, name))
         }
@@ -63,8 +67,8 @@ final class OwnTree {
 
     /// The second half: one rename per entry of the root. It may be repeated after a crash.
     func moveAside() throws(SystemError) {
-        try DurableFile.makeDirectories(path: aside + "/\(number)")
-        let directory = try FileDescriptor.directory(aside + "/\(number)")
+        try DurableFile.makeDirectories(path: aside + "/" + own)
+        let directory = try FileDescriptor.directory(aside + "/" + own)
         for name in try Scan.names(in: descriptor) where name != reservedName {
             try Place(descriptor, name).rename(to: Place(directory.raw, name))
         }

@@ -134,7 +134,7 @@ extension Replayer {
             }
         } else if kind == .symbolicLink {
             let place = try place(of: record.object)
-            if try calling({ () throws(SystemError) in try place.target() }) != Array(payload) {
+            if try calling({ () throws(SystemError) in try place.target() }) != linkTarget(record, payload) {
                 try removeEverywhere(record.object)
                 try make(kind, record, payload)
             }
@@ -166,11 +166,12 @@ extension Replayer {
     private func make(_ kind: NameTable.Kind, _ record: Record, _ payload: UnsafeRawBufferPointer) throws(ReplayError) {
         let root = try rootNumber(of: record.parent)
         let place = try place(record.parent, record.name)
+        let target = kind == .symbolicLink ? try linkTarget(record, payload) : []
         try calling { () throws(SystemError) in
             switch kind {
             case .file: cache.insert(try place.createFile(), for: record.object)
             case .directory: try place.makeDirectory()
-            case .symbolicLink: try place.makeSymbolicLink(Array(payload))
+            case .symbolicLink: try place.makeSymbolicLink(target)
             }
         }
         let file = try calling { () throws(SystemError) in try ownFile(at: place, root: root) }
@@ -180,6 +181,16 @@ extension Replayer {
         own[record.object] = file
         removed.remove(record.object)
         try setOwnerAndMode(record.object, record)
+    }
+
+    /// What a link is to point to here: as it is on the primary, or what is the same place in a root of this node.
+    private func linkTarget(_ record: Record, _ payload: UnsafeRawBufferPointer) throws(ReplayError) -> [UInt8] {
+        let text = Array(payload)
+        if record.argument == 0 { return text }
+        guard record.argument <= UInt64(trees.count), text.isEmpty || text.first == 0x2f else {
+            throw .inconsistent("a link into root number \(record.argument &- 1), at '\(String(decoding: text, as: UTF8.self))'", at: position)
+        }
+        return paths.path(root: Int(record.argument - 1), rest: text)
     }
 
     // MARK: removal

@@ -49,7 +49,7 @@ extension Replayer {
         func isFree(_ object: ObjectID) -> Bool { table.kind(of: object) != .directory || !table.hasChildren(object) }
         switch record.kind {
         case .create, .mkdir: return meant == nil
-        case .symlink: return meant == nil && record.payloadBytes > 0
+        case .symlink: return meant == nil && (record.payloadBytes > 0 || record.argument != 0)
         case .unlink: return meant.map { table.kind(of: $0) != .directory } ?? false
         case .rmdir: return meant.map { table.kind(of: $0) == .directory && isFree($0) } ?? false
         case .link:

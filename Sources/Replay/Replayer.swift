@@ -72,6 +72,7 @@ public final class Replayer {
 
     let stateDirectory: String
     let trees: [OwnTree]
+    let paths: RootPaths
     let mayChown: Bool
     var table = NameTable(roots: [])
     var own: [ObjectID: OwnFile] = [:]
@@ -113,6 +114,7 @@ public final class Replayer {
             trees.append(try OwnTree(path: path, number: number, module: module))
         }
         self.trees = trees
+        paths = RootPaths(roots: roots, outside: [])
         mayChown = geteuid() == 0
         limbo = Limbo(bounds: Limbo.Bounds())
         removed = RemovedObjects(capacity: 131_072)

@@ -22,7 +22,7 @@ struct DemoRun {
         do throws(ControlError) {
             step(1, "a pair of nodes in \(directory)")
             var run = DemoRun(directory: directory, seconds: seconds, application: try type.init(directory: directory),
-                sandbox: try Sandbox.up("\(directory)/pair", waitBoundSeconds: nil), report: DemoReport(app: type.name))
+                sandbox: try Sandbox.up("\(directory)/pair"), report: DemoReport(app: type.name))
             let report = try run.steps()
             cleaning.clean(keepBecause: report.passed ? nil : "for a look at what went wrong")
             return report

@@ -8,8 +8,9 @@ extension Sandbox {
         let peer = node == "a" ? "b" : "a"
         guard let port = record.nodes[node]?.port, let peerPort = record.nodes[peer]?.port else { return }
         var arguments = ["--directory", nodeDirectory(node), "--node", node, "--module", record.module, "--role", role,
-            "--root", "data=\(tree(node))", "--listen", "127.0.0.1:\(port)", "--peer", "127.0.0.1:\(peerPort)",
-            "--exclude=-shm"]
+            "--listen", "127.0.0.1:\(port)", "--peer", "127.0.0.1:\(peerPort)", "--exclude=-shm"]
+        for root in roots { arguments += ["--root", "\(root.name)=\(root.paths[node] ?? "")"] }
+        for path in record.outside ?? [] { arguments += ["--outside", path] }
         if let bound = record.waitBoundSeconds { arguments += ["--wait-bound", "\(bound)"] }
 
         let log = "\(nodeDirectory(node))/lockstepd.log"
@@ -58,7 +59,7 @@ extension Sandbox {
     func status(_ node: String) -> Status {
         if daemon(node) != nil, let status = (try? client(node).call("status"))?.status { return status }
         var stopped = Status(module: record.module, node: node, role: node == primary ? "primary" : "secondary")
-        stopped.roots = [Status.Root(name: "data", path: tree(node))]
+        stopped.roots = roots.map { Status.Root(name: $0.name, path: $0.paths[node] ?? "") }
         if daemon(node) != nil { stopped.lastError = "the daemon runs, but does not answer" }
         return stopped
     }

@@ -3,9 +3,17 @@ import Glibc
 
 /// Making a pair, from nothing or from the data of an earlier one.
 extension Sandbox {
-    /// - Throws: `.noInput` (the parent is missing), `.cannotCreate` (not writable), `.refused` (it is up, or b holds
-    ///   data of its own), `.configuration` (links or mounts lead out of a tree; all of them are listed).
-    static func up(_ path: String, waitBoundSeconds: Int?) throws(ControlError) -> Sandbox {
+    /// - Parameters:
+    ///   - roots: as `--root` gives them; none: those of the earlier sandbox, or DIR/NODE/data
+    ///   - outside: what links may lead to although it is not replicated; none: as before
+    /// - Throws: `.usage` (roots that can't be), `.noInput` (the parent is missing), `.cannotCreate` (not writable),
+    ///   `.refused` (it is up, has other roots, or b holds data of its own), `.configuration` (links or mounts lead out of
+    ///   the roots; all of them are listed).
+    static func up(_ path: String, roots: [String] = [], outside: [String] = [], waitBoundSeconds: Int? = nil) throws(ControlError)
+        -> Sandbox
+    {
+        let asked = try Sandbox.roots(parsing: roots)
+        if let planned = try? canonical(path) { try checkAreApart(asked, planned) }
         let directory = try make(path)
         let earlier = try SandboxRecord.load(directory)
         var sandbox = Sandbox(directory: directory, record: earlier ?? SandboxRecord())
@@ -16,9 +24,14 @@ extension Sandbox {
                     throw ControlError(.refused, "\(directory): it is up; lockstep sandbox down \(directory) stops it")
                 }
             }
-            if earlier == nil, !names(in: sandbox.tree("b")).isEmpty {
-                throw ControlError(.refused, "\(sandbox.tree("b")): it holds data that no sandbox put there; "
-                    + "the first copy of \(sandbox.tree("a")) would replace it")
+            if !asked.isEmpty, earlier != nil, asked != sandbox.roots {
+                throw ControlError(.refused, "\(directory): it is a sandbox with other roots: "
+                    + sandbox.roots.map { "\($0.name)=\($0.paths["a"] ?? ""),\($0.paths["b"] ?? "")" }.joined(separator: " "))
+            }
+            if !asked.isEmpty { sandbox.record.roots = asked }
+            if !outside.isEmpty { sandbox.record.outside = outside }
+            for (a, b) in zip(sandbox.trees("a"), sandbox.trees("b")) where earlier == nil && !names(in: b).isEmpty {
+                throw ControlError(.refused, "\(b): it holds data that no sandbox put there; the first copy of \(a) would replace it")
             }
             try sandbox.followRecords()
             if let waitBoundSeconds { sandbox.record.waitBoundSeconds = waitBoundSeconds }
@@ -56,9 +69,8 @@ extension Sandbox {
 
     private func makeDirectories() throws(ControlError) {
         for node in Sandbox.nodes {
-            for (path, mode) in [("\(directory)/\(node)", 0o755), (tree(node), 0o755), (nodeDirectory(node), 0o700),
-                (keepersDirectory(node), 0o700)] as [(String, mode_t)]
-            {
+            let own: [(String, mode_t)] = [("\(directory)/\(node)", 0o755), (nodeDirectory(node), 0o700), (keepersDirectory(node), 0o700)]
+            for (path, mode) in own + trees(node).map({ ($0, 0o755) }) {
                 var status = stat()
                 if mkdir(path, mode) < 0 {
                     guard errno == EEXIST else { throw ControlError(.cannotCreate, "\(path): \(reason(errno))") }
@@ -72,18 +84,17 @@ extension Sandbox {
             }
         }
         // The root of a tree is nobody's entry: it is the one directory whose mode and owner no copy carries.
-        var status = stat()
-        if stat(tree(primary), &status) == 0 {
-            chmod(tree(secondary), status.st_mode & 0o7777)
-            if chown(tree(secondary), status.st_uid, status.st_gid) < 0, errno != EPERM {
-                throw ControlError(.cannotCreate, "\(tree(secondary)): \(reason(errno))")
-            }
+        for (from, to) in zip(trees(primary), trees(secondary)) {
+            var status = stat()
+            guard stat(from, &status) == 0 else { continue }
+            chmod(to, status.st_mode & 0o7777)
+            if chown(to, status.st_uid, status.st_gid) < 0, errno != EPERM { throw ControlError(.cannotCreate, "\(to): \(reason(errno))") }
         }
     }
 
     private func checkTrees() throws(ControlError) {
         var found: [String] = []
-        for node in Sandbox.nodes { found += try TreeCheck(tree(node)).run() }
+        for node in Sandbox.nodes { found += try TreeCheck(roots: trees(node), outside: record.outside ?? []).run() }
         guard found.isEmpty else {
             throw ControlError(.configuration, "these lead out of the tree, to data that is not replicated:\n"
                 + found.map { "  \($0)" }.joined(separator: "\n"))

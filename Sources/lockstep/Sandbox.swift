@@ -3,7 +3,7 @@ import Glibc
 
 /// A pair of nodes on this machine, without root.
 ///
-///     DIR/a/data   the replicated tree of node a        DIR/b/data   the same of node b
+///     DIR/a/data   the replicated tree of node a        DIR/b/data   the same of node b   (or other roots: `Sandbox+Roots`)
 ///     DIR/a/node   its journal, log, control socket     DIR/b/node
 ///     DIR/a/node/keepers/PID   one file for every run: the moment that process started
 ///     DIR/sandbox.json         ports, daemons, who is primary
@@ -33,7 +33,8 @@ struct Sandbox {
     var primary: String { record.primary }
     var secondary: String { record.primary == "a" ? "b" : "a" }
 
-    func tree(_ node: String) -> String { "\(directory)/\(node)/data" }
+    /// The first root, which is the only one unless `up --root` said otherwise.
+    func tree(_ node: String) -> String { trees(node)[0] }
     func nodeDirectory(_ node: String) -> String { "\(directory)/\(node)/node" }
     func keepersDirectory(_ node: String) -> String { "\(nodeDirectory(node))/keepers" }
     func client(_ node: String) -> ControlClient { ControlClient(directory: nodeDirectory(node)) }
@@ -45,7 +46,9 @@ struct Sandbox {
 
     /// The trees' paths: every command ends with them, for people and for scripts.
     func sayTrees() {
-        for node in Sandbox.nodes { Terminal.say("\(node) \(node == primary ? "primary  " : "secondary") \(tree(node))") }
+        for node in Sandbox.nodes {
+            for tree in trees(node) { Terminal.say("\(node) \(node == primary ? "primary  " : "secondary") \(tree)") }
+        }
     }
 
     // MARK: One change at a time

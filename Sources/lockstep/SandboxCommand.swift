@@ -6,7 +6,7 @@ import Glibc
 struct SandboxCommand: ParsableCommand {
     static let configuration = CommandConfiguration(commandName: "sandbox",
         abstract: "A pair of nodes on this machine, without root.",
-        discussion: "DIR/a/data and DIR/b/data are the two trees. What is written into the primary's tree by programs "
+        discussion: "DIR/a/data and DIR/b/data are the two trees, or those that `up --root` names. What is written into the primary's tree by programs "
             + "under `sandbox run` appears in the other.",
         subcommands: [Up.self, RunHere.self, Settle.self, Kill.self, TakeOver.self, Rejoin.self, ShowPair.self,
             Compare.self, Down.self])
@@ -17,14 +17,20 @@ extension SandboxCommand {
         static let configuration = CommandConfiguration(
             abstract: "Make a pair, or start an earlier one again; returns when the first copy is complete.")
         @Argument(help: "The sandbox's directory; what lies in DIR/a/data is kept and copied.") var directory: String
+        @Option(name: .customLong("root"),
+            help: "NAME=A_PATH,B_PATH of a replicated directory, once per root; without it DIR/a/data and DIR/b/data.")
+        var roots: [String] = []
+        @Option(help: "A path that links and mounts in the roots may lead to although it is not replicated; once per path.")
+        var outside: [String] = []
         @Option(help: "Bound of one wait at a durability point.") var waitBoundSeconds: Int?
 
         func validate() throws {
             if let bound = waitBoundSeconds, bound < 1 { throw ValidationError("--wait-bound-seconds must be 1 or more") }
+            if let bad = outside.first(where: { !$0.hasPrefix("/") }) { throw ValidationError("--outside \(bad): not an absolute path") }
         }
 
         func run() throws {
-            try Sandbox.up(directory, waitBoundSeconds: waitBoundSeconds).sayTrees()
+            try Sandbox.up(directory, roots: roots, outside: outside, waitBoundSeconds: waitBoundSeconds).sayTrees()
         }
     }
 
@@ -46,8 +52,8 @@ extension SandboxCommand {
                 throw ControlError(.unavailable, "node \(sandbox.primary): the primary's daemon is not running")
             }
             if !quiet {
-                Terminal.note("lockstep: node \(sandbox.primary), \(sandbox.tree(sandbox.primary)), "
-                    + "secondary \(sandbox.tree(sandbox.secondary))")
+                Terminal.note("lockstep: node \(sandbox.primary), \(sandbox.trees(sandbox.primary).joined(separator: " ")), "
+                    + "secondary \(sandbox.trees(sandbox.secondary).joined(separator: " "))")
             }
             try sandbox.registerKeeper(sandbox.primary)
             try Run.becomeKeeper(nodeDirectory: sandbox.nodeDirectory(sandbox.primary), command: command)
@@ -149,11 +155,18 @@ extension SandboxCommand {
 
         func run() throws {
             let sandbox = try Sandbox(opening: directory)
-            let comparison = try TreeComparison(sandbox.tree(sandbox.primary), sandbox.tree(sandbox.secondary))
-            for difference in comparison.differences { Terminal.say("\(difference)") }
-            Terminal.say("\(comparison.files) files, \(Terminal.size(comparison.bytes)), \(comparison.differences.count) differences")
+            var files = 0, bytes: UInt64 = 0, differences = 0
+            let (first, second) = (sandbox.rootPaths(sandbox.primary), sandbox.rootPaths(sandbox.secondary))
+            for (number, root) in sandbox.roots.enumerated() {
+                let comparison = try TreeComparison(first, second, root: number)
+                for difference in comparison.differences { Terminal.say(sandbox.roots.count > 1 ? "\(root.name): \(difference)" : "\(difference)") }
+                files += comparison.files
+                bytes += comparison.bytes
+                differences += comparison.differences.count
+            }
+            Terminal.say("\(files) files, \(Terminal.size(bytes)), \(differences) differences")
             sandbox.sayTrees()
-            if !comparison.equal { throw ControlError(.failure, "") }
+            if differences > 0 { throw ControlError(.failure, "") }
         }
     }
 

@@ -14,6 +14,10 @@ struct SandboxRecord: Codable {
     /// "a" or "b".
     var primary = "a"
     var waitBoundSeconds: Int?
+    /// As `up --root` said; nil: one, DIR/NODE/data.
+    var roots: [Sandbox.Root]?
+    /// Of `up --outside`.
+    var outside: [String]?
     var nodes: [String: Node] = ["a": Node(port: 0), "b": Node(port: 0)]
 
     static let name = "sandbox.json"

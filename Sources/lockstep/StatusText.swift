@@ -27,6 +27,8 @@ struct StatusText: CustomStringConvertible {
         lines.append("  guard: \(status.guard)")
         lines.append("  watch: \(status.watch)")
         for root in status.roots { lines.append("  root \(root.name): \(root.path)") }
+        if status.linksOut > 0 { lines.append("  links out of the roots: \(status.linksOut); what they point to is not replicated") }
+        for link in status.linksOutShown { lines.append("    \(link)") }
         if let error = status.lastError { lines.append("  last error: \(error)") }
         return lines.joined(separator: "\n")
     }

@@ -1,5 +1,6 @@
 import Control
 import Glibc
+import Platform
 
 /// Two trees, entry by entry: names, types, modes, owners, sizes, content, link targets, and the modification times
 /// of files. Access and change times are never carried, and the times of directories are not either.
@@ -25,6 +26,9 @@ struct TreeComparison {
 
     let first: String
     let second: String
+    /// Where links lead, on either side: into the same root, at the same place, is the same.
+    private let links: (first: RootPaths, second: RootPaths)
+    private let root: Int
     /// Names with these endings are not replicated.
     var excludedSuffixes = ["-shm"]
 
@@ -35,9 +39,17 @@ struct TreeComparison {
 
     var equal: Bool { differences.isEmpty }
 
+    /// Two trees that are the only roots of their nodes.
     init(_ first: String, _ second: String) throws(ControlError) {
-        self.first = first
-        self.second = second
+        try self.init(RootPaths(roots: [first], outside: []), RootPaths(roots: [second], outside: []), root: 0)
+    }
+
+    /// One root of two nodes.
+    init(_ first: RootPaths, _ second: RootPaths, root: Int) throws(ControlError) {
+        self.first = String(decoding: first.path(root: root, rest: []), as: UTF8.self)
+        self.second = String(decoding: second.path(root: root, rest: []), as: UTF8.self)
+        self.root = root
+        links = (first, second)
         try compare(".")
     }
 
@@ -60,7 +72,9 @@ struct TreeComparison {
         case S_IFREG: try compareFiles(path, one, two)
         case S_IFLNK:
             let targets = (target("\(first)/\(path)"), target("\(second)/\(path)"))
-            if targets.0 != targets.1 { differ(path, .target, "a link to \(shownPath(targets.0)) and to \(shownPath(targets.1))") }
+            if !leadsToTheSame(path, targets.0, targets.1) {
+                differ(path, .target, "a link to \(shownPath(targets.0)) and to \(shownPath(targets.1))")
+            }
         default: if one.st_rdev != two.st_rdev { differ(path, .device, "its device differs") }
         }
     }
@@ -130,7 +144,11 @@ struct TreeComparison {
 
     private func entries(_ path: String) throws(ControlError) -> Set<String> {
         guard access(systemPath(path), R_OK | X_OK) == 0 else { throw ControlError(.noInput, "\(path): \(reason(errno))") }
-        return Set(names(in: path).filter { name in !excludedSuffixes.contains { name.hasSuffix($0) } })
+        let directory = path.hasSuffix("/.") ? String(path.dropLast(2)) : path
+        // What is listed as outside is so on both nodes.
+        return Set(names(in: path).filter { name in
+            !excludedSuffixes.contains { name.hasSuffix($0) } && !links.first.isOutside(Array("\(directory)/\(name)".utf8))
+        })
     }
 
     static func openForReading(_ path: String) throws(ControlError) -> Int32 {
@@ -161,6 +179,19 @@ struct TreeComparison {
         let count = readlink(systemPath(path), &buffer, buffer.count - 1)
         buffer[max(count, 0)] = 0
         return pathText(buffer)
+    }
+
+    private func leadsToTheSame(_ path: String, _ one: String, _ two: String) -> Bool {
+        let meanings = (meaning(one, path, first, links.first), meaning(two, path, second, links.second))
+        if case .root = meanings.0 { return meanings.0 == meanings.1 }
+        if case .root = meanings.1 { return false }
+        return one == two
+    }
+
+    private func meaning(_ target: String, _ path: String, _ tree: String, _ paths: RootPaths) -> RootPaths.Meaning {
+        func bytes(_ text: String) -> [UInt8] { systemPath(text).dropLast().map { UInt8(bitPattern: $0) } }
+        let directory = path.split(separator: "/").dropLast().joined(separator: "/")
+        return paths.meaning(of: bytes(target), in: bytes("\(tree)/\(directory)"), root: root)
     }
 
     private func octal(_ mode: mode_t) -> String { String(mode & 0o7777, radix: 8) }

@@ -21,6 +21,8 @@ struct Daemon: ParsableCommand {
     var role: String
     @Option(name: .customLong("root"), help: "NAME=PATH of a replicated directory; up to 8, in the same order on both nodes.")
     var roots: [String]
+    @Option(help: "A path, the same on both nodes, that links in the roots may lead to although it is not replicated; once per path.")
+    var outside: [String] = []
     @Option(help: "127.0.0.1:PORT where a secondary is called.")
     var listen: String
     @Option(help: "127.0.0.1:PORT of the peer.")
@@ -33,7 +35,7 @@ struct Daemon: ParsableCommand {
     func run() throws {
         do {
             let configuration = try Configuration(directory: existing(directory), node: node, module: module,
-                role: parsedRole(), roots: parsedRoots(), listenPort: port(listen), peerPort: port(peer), exclusions: exclusions,
+                role: parsedRole(), roots: parsedRoots(), outside: parsedOutside(), listenPort: port(listen), peerPort: port(peer), exclusions: exclusions,
                 waitBoundMilliseconds: bound())
             if let bad = exclusions.first(where: { $0.dropFirst().contains("/") || $0.isEmpty || $0.utf8.count >= 64 }) {
                 throw NodeError(64, "exclusion '\(bad)': the end of a file's name, or /NAME")
@@ -75,6 +77,11 @@ struct Daemon: ParsableCommand {
             guard name.utf8.count < 64, path.utf8.count < 1024 else { throw NodeError(64, "root '\(text)' is too long") }
             return Configuration.Root(name: name, path: path)
         }
+    }
+
+    private func parsedOutside() throws -> [String] {
+        if let bad = outside.first(where: { !$0.hasPrefix("/") }) { throw NodeError(64, "outside '\(bad)': an absolute path") }
+        return outside
     }
 
     /// The canonical path of a directory that exists.

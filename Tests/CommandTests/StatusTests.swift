@@ -36,6 +36,12 @@ import Testing
         #expect(status(.primary, ready: true, .suspect).exitCode == .failure)
     }
 
+    @Test func `a link that leads out of the roots is nothing to be ready with`() {
+        var led = status(.primary, ready: true)
+        led.linksOut = 1
+        #expect(led.exitCode == .failure)
+    }
+
     @Test func `of two nodes the worse one counts`() {
         let fine = status(.primary, ready: true), moving = status(.secondary, .inconsistent), alone = status(.alone, .upToDate, .disconnected)
         #expect(Status.exitCode(of: [fine, fine]) == .success)

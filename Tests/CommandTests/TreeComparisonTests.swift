@@ -1,5 +1,6 @@
 import Foundation
 import Glibc
+import Platform
 import Testing
 
 @testable import lockstep
@@ -52,6 +53,22 @@ import Testing
         #expect(offsets.prefix(2) == [0, 16384])
         #expect(offsets.last == 1_998_848)
         #expect(Set(offsets).count == offsets.count)
+    }
+
+    /// Two nodes with two roots each: a link that leads to the same place of the same root is the same link.
+    @Test(arguments: [
+        ("$DIR/b/wal/x", true), ("$DIR/a/wal/x", false), ("$DIR/b/wal/y", false), ("$DIR/b/data/x", false), ("../wal/x", true), ("/elsewhere", false),
+    ])
+    func `Links into a root are compared by where they lead`(_ target: String, _ isEqual: Bool) throws {
+        let product = try Product()
+        defer { product.remove() }
+        let made = try product.shell("mkdir -p a/data a/wal b/data b/wal && ln -s $DIR/a/wal/x a/data/l && ln -s \(target) b/data/l")
+        #expect(made.code == 0, "\(made.output)")
+        func paths(_ node: String) -> RootPaths {
+            RootPaths(roots: ["\(product.directory)/\(node)/data", "\(product.directory)/\(node)/wal"], outside: [])
+        }
+        let found = try TreeComparison(paths("a"), paths("b"), root: 0)
+        #expect(found.differences.map(\.kind) == (isEqual ? [] : [.target]))
     }
 
     @Test func `Excluded names are not looked at`() throws {

@@ -165,7 +165,7 @@ import Testing
             try stage.create(10 + index, "f")
             try stage.name(.unlink, "f")
         }
-        let limbo = try Directory.names(path: stage.scratch.path + "/.lockstep-test/limbo/0")
+        let limbo = try Directory.names(path: stage.scratch.path + "/.lockstep-test/limbo/data")
         #expect(limbo.count == 1024 && stage.replayer.counts.purged == 76 && stage.names().isEmpty)
     }
 

@@ -121,7 +121,7 @@ import Testing
             let stage = try Stage(copied: false)
             #expect(chown(stage.scratch.path, 65534, 65534) == 0 && chown(stage.root, 65534, 65534) == 0)
             #expect(chown(stage.state, 65534, 65534) == 0 && chown(stage.scratch.path + "/.lockstep-test", 65534, 65534) == 0)
-            for name in ["/limbo", "/limbo/0", "/before-copy"] {
+            for name in ["/limbo", "/limbo/data", "/before-copy"] {
                 #expect(chown(stage.scratch.path + "/.lockstep-test" + name, 65534, 65534) == 0)
             }
             #expect(setgid(65534) == 0 && setuid(65534) == 0)

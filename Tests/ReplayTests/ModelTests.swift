@@ -93,7 +93,7 @@ import Testing
         #expect(restarts > 20)
         try replayer.finish()
         #expect(differences(listing(data), listing(scratch.path + "/primary")).prefix(4) == [], "seed \(run.seed)")
-        #expect(try Directory.names(path: scratch.path + "/.lockstep-m/limbo/0").isEmpty)
+        #expect(try Directory.names(path: scratch.path + "/.lockstep-m/limbo/data").isEmpty)
         print("recovery: seed \(run.seed), \(restarts) restarts, \(lost) placeholders")
     }
 }

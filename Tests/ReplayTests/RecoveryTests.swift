@@ -56,8 +56,8 @@ import Testing
         try recover(stage)
         #expect(stage.text("a") == "aa" && stage.replayer.lostFiles == 0)
         try stage.name(.unlink, "b")
-        for name in try Directory.names(path: stage.scratch.path + "/.lockstep-test/limbo/0") {
-            #expect(unlink(stage.scratch.path + "/.lockstep-test/limbo/0/" + String(decoding: name, as: UTF8.self)) == 0)
+        for name in try Directory.names(path: stage.scratch.path + "/.lockstep-test/limbo/data") {
+            #expect(unlink(stage.scratch.path + "/.lockstep-test/limbo/data/" + String(decoding: name, as: UTF8.self)) == 0)
         }
         try recover(stage)
         #expect(stage.text("b") == "" && stage.replayer.lostFiles == 1)
@@ -135,7 +135,7 @@ import Testing
         let stage = try stage()
         try stage.apply(.copyBegins)
         #expect(!stage.replayer.consistent && stage.names().isEmpty)
-        #expect(contents(stage.scratch.path + "/.lockstep-test/before-copy/0/a") == "aa")
+        #expect(contents(stage.scratch.path + "/.lockstep-test/before-copy/data/a") == "aa")
         try stage.apply(.present) {
             $0.object = Script.root
             $0.mode = S_IFDIR | 0o755
@@ -153,8 +153,8 @@ import Testing
         #expect(stage.replayer.consistent && stage.names() == ["x"])
         #expect(stage.replayer.mark.position == StreamPosition(stage.script.position))
         try stage.apply(.copyBegins)  // the next one drops what the first one kept
-        #expect(access(stage.scratch.path + "/.lockstep-test/before-copy/0/a", F_OK) != 0)
-        #expect(contents(stage.scratch.path + "/.lockstep-test/before-copy/0/x") == "fill")
+        #expect(access(stage.scratch.path + "/.lockstep-test/before-copy/data/a", F_OK) != 0)
+        #expect(contents(stage.scratch.path + "/.lockstep-test/before-copy/data/x") == "fill")
     }
 
     @Test func `a copy goes on after a restart, and stays inconsistent until its end`() throws {
@@ -185,7 +185,7 @@ import Testing
         bytes.removeLast(4)
         bytes.appendInteger(bytes.withUnsafeBytes { Checksum.crc32c($0) })
         try DurableFile.replace(path: table, contents: bytes)
-        let aside = stage.scratch.path + "/.lockstep-test/before-copy/0"
+        let aside = stage.scratch.path + "/.lockstep-test/before-copy/data"
         #expect(rename(aside + "/a", stage.root + "/a") == 0)
         try recover(stage)
         #expect(stage.names().isEmpty && contents(aside + "/a") == "aa" && contents(aside + "/b") == "bb")

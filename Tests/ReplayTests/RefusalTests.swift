@@ -130,7 +130,7 @@ import Testing
         try stage.link(2, "g")
         try stage.name(.unlink, "f")
         try stage.name(.absent, "g")
-        #expect(try Directory.names(path: stage.scratch.path + "/.lockstep-test/limbo/0").isEmpty)
+        #expect(try Directory.names(path: stage.scratch.path + "/.lockstep-test/limbo/data").isEmpty)
         try stage.write(2, "late")
         try stage.replayer.finish()
         #expect(stage.names() == [])

@@ -116,13 +116,19 @@ until_true() {
 # ---------------------------------------------------------------- comparing
 
 # What a tree is, entry by entry, in text: independent of the product's own comparison. Modification times of files;
-# those of directories, access times and change times are not promised.
-listing() {
+# those of directories, access times and change times are not promised. A link into a root is called by that root's number:
+# its path is another one on the other node.
+listing() { # listing TREE [ROOT ...]: the roots of the node, TREE if none are given
+    local number=0 root mapping=()
+    for root in "${@:2}" $([ $# -gt 1 ] || echo "$1"); do
+        mapping+=(-e "s|^\\(.* l [0-9]*:[0-9]* \\)$root\\(/.*\\)\\{0,1\\}\$|\\1@$number\\2|")
+        number=$((number + 1))
+    done
     (cd "$1" && {
         find . ! -name '*-shm' \( -type d -printf '%P %y %m %U:%G\0' -o -type l -printf '%P %y %U:%G %l\0' \
             -o -printf '%P %y %m %U:%G %s %T@\0' \) | sort -z
         find . -type f ! -name '*-shm' -print0 | sort -z | xargs -0 -r sha1sum -z
-    } | tr '\0' '\n')
+    } | tr '\0' '\n') | sed "${mapping[@]}"
 }
 
 equal_trees() {
