@@ -4,7 +4,7 @@
  * NOT wrapped, and why:
  *   close, dup*, fcntl, recvmsg     there is no descriptor table: a verdict is made from the descriptor at the call
  *   lseek, read*                    change no file; the offset is asked for at the write
- *   fork, vfork, clone              a child finds the process page empty (MADV_WIPEONFORK) and gets its own arena
+ *   fork                            a child finds the process page empty (MADV_WIPEONFORK) and gets its own arena
  *   fwrite, fprintf, fputs, fflush, fclose, dprintf, perror, err, ...
  *                                   all end in _IO_file_write, reached through patched vtable slots only (stdio.c)
  *   fdopen, fopencookie, open_memstream   open no file
@@ -132,6 +132,12 @@ CALL(mkostemp64)
 CALL(mkostemps)
 CALL(mkostemps64)
 CALL(mkdtemp)
+
+/* share.c: passed on, after the process has attached */
+CALL(vfork)
+CALL(__vfork)
+CALL(clone)
+CALL(__clone)
 
 /* exec.c, spawn.c: static and privileged programs refused; environment completed */
 CALL(execve)

@@ -69,6 +69,11 @@ static long dispatch(long number, long a, long b, long c, long d, long e, long f
     case SYS_munmap: return passed_munmap((void *)a, (size_t)b);
     case SYS_mprotect: return passed_mprotect((void *)a, (size_t)b, (int)c);
     case SYS_mremap: return passed_mremap((void *)a, (size_t)b, (size_t)c, (int)d, (void *)e);
+    case SYS_clone:
+    case SYS_clone3:
+        share_prepare();
+        *known = false;
+        return 0;
     case SYS_execve: return captured_execve((char *)a, (void *)b, (void *)c);
     case SYS_execveat: return captured_execveat((int)a, (char *)b, (void *)c, (void *)d, (int)e);
     case SYS_umask:

@@ -218,6 +218,7 @@ long refuse_ioctl(int descriptor, unsigned long request);
 long temporary_unlinked(void);
 void stdio_attach(char *const envp[]); /* vtable patch and self-test; ends the process when it fails */
 void process_attach(void);
+void share_prepare(void); /* before memory is shared with a child: attaches */
 void refused_attach(void);
 void space_attach(void);
 

@@ -3,7 +3,12 @@
 #define OWN_MAIN
 #include "show.h"
 extern char **environ;
+#include <sched.h>
+#include <signal.h>
+#include <sys/mman.h>
 static char self[PATH_MAX];
+static int later;
+static int cloned(void *text) { return write(later, text, strlen(text)) < 0; }
 static void chain(int left, const char *how) {
     char name[64], next[16];
     snprintf(name, sizeof name, "link-%s-%d", how, left);
@@ -56,6 +61,33 @@ static void test(void) {
     ended("vfork", child);
     SHOW(write(fd, "after vfork", 11));
     look("vforked");
+    child = fork();
+    if (!child) {
+        int own = open("vfork-in-fork", O_CREAT | O_WRONLY, 0644);
+        close(own);
+        _exit(0);
+    }
+    ended("fork", child);
+    for (int how = 0; how < 2; how++) { /* a fork that has written nothing itself: its vfork child is the first */
+        child = fork();
+        if (!child) {
+            later = open("vfork-in-fork", O_WRONLY);
+            char *stack = mmap(NULL, 65536, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+            pid_t second = how ? clone(cloned, stack + 65536, CLONE_VM | CLONE_VFORK | SIGCHLD, "by the cloned child") : vfork();
+            if (!second) {
+                write(later, "by the vfork child", 18);
+                _exit(0);
+            }
+            ended("vfork in a fork", second);
+            for (int i = 0; i < 200; i++) {
+                pwrite(later, "by its parent", 13, 20 + i * 13);
+                if (i % 50 == 0) fsync(later); /* whoever forgets the first writer has had the time to */
+            }
+            _exit(0);
+        }
+        ended("fork", child);
+    }
+    look("vfork-in-fork");
     child = vfork();
     if (!child) {
         execl("/bin/sh", "sh", "-c", "echo by vfork and exec > vfork-exec", NULL);
