@@ -61,11 +61,12 @@ echo "longest durability point beside a killed or stopped writer: $longest us ($
 taken_over() { # taken_over LABEL:PASSAGE NUMBER
     local name=over-$2 other run
     captured mkdir "$(tree)/$name" || return 1
-    rm -f "$work/hold" && mkfifo "$work/hold"
+    # What is waited for in it must not be the one before's.
+    rm -f "$work/run" "$work/hold" && mkfifo "$work/hold"
     captured "$contenders" run "$(tree)/$name" "$work/notes.$name" stop "$1" hold < "$work/hold" > "$work/run" 2> "$work/run.err" &
     run=$!
     exec 7> "$work/hold"
-    until_true 100 grep -q 'longest flush' "$work/run" || { cat "$work/run" "$work/run.err"; exec 7>&-; return 1; }
+    until_true 100 grep -qs 'longest flush' "$work/run" || { cat "$work/run" "$work/run.err"; exec 7>&-; return 1; }
     cp "$work/notes.$name" "$work/notes.now"
     sandbox kill "$pair" $primary > "$work/command" 2>&1 || { cat "$work/command"; exec 7>&-; return 1; }
     exec 7>&-
