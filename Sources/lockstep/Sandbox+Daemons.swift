@@ -3,12 +3,17 @@ import Glibc
 
 /// Starting daemons, and waiting for what they are expected to become.
 extension Sandbox {
+    /// Files that are written through shared mappings and that their owners make anew: SQLite's index of its write-ahead
+    /// log, LMDB's table of readers. The ends of their paths.
+    static let excludedSuffixes = ["-shm", "/lock.mdb"]
+
     /// Starts a node's daemon and waits until it answers. Called while the sandbox is being changed.
     mutating func startDaemon(_ node: String, role: String) throws(ControlError) {
         let peer = node == "a" ? "b" : "a"
         guard let port = record.nodes[node]?.port, let peerPort = record.nodes[peer]?.port else { return }
         var arguments = ["--directory", nodeDirectory(node), "--node", node, "--module", record.module, "--role", role,
-            "--listen", "127.0.0.1:\(port)", "--peer", "127.0.0.1:\(peerPort)", "--exclude=-shm"]
+            "--listen", "127.0.0.1:\(port)", "--peer", "127.0.0.1:\(peerPort)"]
+        arguments += Sandbox.excludedSuffixes.map { "--exclude=\($0)" }
         for root in roots { arguments += ["--root", "\(root.name)=\(root.paths[node] ?? "")"] }
         for path in record.outside ?? [] { arguments += ["--outside", path] }
         if let bound = record.waitBoundSeconds { arguments += ["--wait-bound", "\(bound)"] }

@@ -29,8 +29,8 @@ struct TreeComparison {
     /// Where links lead, on either side: into the same root, at the same place, is the same.
     private let links: (first: RootPaths, second: RootPaths)
     private let root: Int
-    /// Names with these endings are not replicated.
-    var excludedSuffixes = ["-shm"]
+    /// Paths with these endings are not replicated.
+    var excludedSuffixes = Sandbox.excludedSuffixes
 
     private(set) var differences: [Difference] = []
     private(set) var ranges: [Range] = []
@@ -147,7 +147,7 @@ struct TreeComparison {
         let directory = path.hasSuffix("/.") ? String(path.dropLast(2)) : path
         // What is listed as outside is so on both nodes.
         return Set(names(in: path).filter { name in
-            !excludedSuffixes.contains { name.hasSuffix($0) } && !links.first.isOutside(Array("\(directory)/\(name)".utf8))
+            !excludedSuffixes.contains { "/\(name)".hasSuffix($0) } && !links.first.isOutside(Array("\(directory)/\(name)".utf8))
         })
     }
 

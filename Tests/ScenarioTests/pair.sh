@@ -125,9 +125,9 @@ listing() { # listing TREE [ROOT ...]: the roots of the node, TREE if none are g
         number=$((number + 1))
     done
     (cd "$1" && {
-        find . ! -name '*-shm' \( -type d -printf '%P %y %m %U:%G\0' -o -type l -printf '%P %y %U:%G %l\0' \
+        find . ! -name '*-shm' ! -name lock.mdb \( -type d -printf '%P %y %m %U:%G\0' -o -type l -printf '%P %y %U:%G %l\0' \
             -o -printf '%P %y %m %U:%G %s %T@\0' \) | sort -z
-        find . -type f ! -name '*-shm' -print0 | sort -z | xargs -0 -r sha1sum -z
+        find . -type f ! -name '*-shm' ! -name lock.mdb -print0 | sort -z | xargs -0 -r sha1sum -z
     } | tr '\0' '\n') | sed "${mapping[@]}"
 }
 
