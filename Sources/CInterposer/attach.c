@@ -28,6 +28,7 @@ struct lockstep_ring *ring;
 struct process_page *process_page;
 char environment_preload[1024], environment_socket[160], library_path[512];
 _Atomic(uint32_t) process_umask;
+bool guarded;
 
 static char socket_name[108];
 static __thread int32_t cached_tid, cached_tid_pid;
@@ -46,6 +47,7 @@ int32_t thread_id(void) {
 struct attachment {
     int descriptors[3]; /* control, ring, arena */
     uint32_t arena_number;
+    bool guarded;
     int code;
     const char *reason;
     char text[256];
@@ -90,6 +92,7 @@ static bool receive_attached(int connection, struct attachment *a) {
     if (reply.type != LOCKSTEP_MESSAGE_ATTACHED || got != 3 || (message.msg_flags & (MSG_TRUNC | MSG_CTRUNC)))
         return refuse(a, LOCKSTEP_EXIT_PROTOCOL, "the keeper's answer is not understood");
     a->arena_number = reply.arena;
+    a->guarded = reply.code == 1;
     return true;
 }
 
@@ -289,6 +292,7 @@ __attribute__((constructor(101))) static void attach(int count, char **arguments
     close_descriptors(&a);
     atomic_store(&arena_last, atomic_load(&process_page->arena));
     ring = r;
+    guarded = a.guarded;
     process_attach();
     refused_attach();
     space_attach();

@@ -184,6 +184,9 @@ CALL(aio_fsync64)
 CALL(lio_listio)
 CALL(lio_listio64)
 
+/* identity.c: asked by lockstep-guard, which runs under the library */
+CALL(lockstep_verdict)
+
 /* generic.c: by number: the same functions; io_uring_setup EPERM, io_setup ENOSYS */
 CALL(syscall)
 

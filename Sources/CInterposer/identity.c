@@ -239,6 +239,13 @@ static long identify_kind(int descriptor, struct target *target, bool regular_on
 long identify(int descriptor, struct target *target) { return identify_kind(descriptor, target, false); }
 long identify_regular(int descriptor, struct target *target) { return identify_kind(descriptor, target, true); }
 
+/* For the guard's agents, which are covered programs themselves. */
+int lockstep_verdict(int descriptor);
+EXPORTED int lockstep_verdict(int descriptor) {
+    struct target target;
+    return attached() ? (int)identify(descriptor, &target) : -ENOTCONN;
+}
+
 long identify_name(int parent, const char *name, uint32_t root, struct target *target) {
     struct statx status;
     long answer = kernel(SYS_statx, parent, name, AT_SYMLINK_NOFOLLOW, STATX_TYPE | STATX_INO, &status);

@@ -33,6 +33,9 @@ extern const struct lockstep_control *control;
 extern struct lockstep_ring *ring;
 static inline bool attached(void) { return __builtin_expect(control != NULL, 1); }
 
+/* This process and all its descendants are under the guard's filter. */
+extern bool guarded;
+
 /* The arena of this process. A forked child gets its own here, at its first captured operation. NULL: no keeper. */
 struct lockstep_arena *arena_of_process(uint32_t *number);
 /* Thread id of the caller, cached. */

@@ -4,8 +4,9 @@
  *   exec*, posix_spawn   target dynamic, not set-user-id  ->  environment completed: LD_PRELOAD, LOCKSTEP_SOCKET
  *   system, popen        the environment of this process completed; libc starts /bin/sh with it
  *
- * The new program attaches in its own constructor. A static program, one that gains privileges, or one of another
- * machine would not load the library: EPERM and a line.
+ * The new program attaches in its own constructor. A static program and one that gains privileges would not load the
+ * library: left to the guard if it is on (and, for privileges, took none away); else EPERM and a line. One of another
+ * machine is always refused.
  */
 #define _GNU_SOURCE
 #include "process.h"
@@ -13,6 +14,7 @@
 #include <fcntl.h>
 #include <linux/stat.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -50,6 +52,8 @@ static long check_elf(int descriptor, const char *path, const uint8_t *start, co
         if (segment.p_type == PT_INTERP)
             return 0;
     }
+    if (guarded)
+        return 0;
     struct statx loader;
     if (kernel(SYS_statx, AT_FDCWD, LOADER, 0, STATX_INO, &loader) == 0 && loader.stx_ino == status->stx_ino
         && loader.stx_dev_major == status->stx_dev_major && loader.stx_dev_minor == status->stx_dev_minor)
@@ -103,6 +107,7 @@ long check_file(int directory, const char *path, int flags, bool leaving, int de
             answer = check_script(start.bytes, bytes, leaving, depth); /* set-user-id on a script is ignored by the kernel */
         else if (bytes >= 4 && memcmp(start.bytes, ELFMAG, 4) == 0)
             answer = gains_privileges((int)descriptor, &status)
+                    && !(guarded && kernel(SYS_prctl, PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0) == 0)
                 ? refused(path, "a program that gains privileges ignores LD_PRELOAD: refused")
                 : check_elf((int)descriptor, path, start.bytes, &status);
         else

@@ -66,11 +66,11 @@ EXPORTED int posix_spawnp(pid_t *pid, const char *file, const posix_spawn_file_a
     return spawn(libc.posix_spawnp, true, pid, file, actions, attributes, argv, envp);
 }
 
-/* The child opens inside libc: what would create or truncate in the tree is refused. */
+/* The child opens inside libc: what would create or truncate in the tree is left to the guard, or refused. */
 EXPORTED int posix_spawn_file_actions_addopen(posix_spawn_file_actions_t *actions, int descriptor, const char *path,
                                               int flags, mode_t mode) {
     inert_attach();
-    if (attached() && (flags & (O_CREAT | O_TRUNC))) {
+    if (attached() && !guarded && (flags & (O_CREAT | O_TRUNC))) {
         long opened = path_open(AT_FDCWD, path, 0), verdict = OUTSIDE;
         struct target target;
         struct place place;

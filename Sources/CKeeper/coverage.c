@@ -50,8 +50,20 @@ static void find(const char *name, char program[PATH_MAX]) {
 
 /* ------------------------------------------------------------------ one file */
 
+static bool allows_uncovered, allows_privileged; /* because of the guard */
+static bool is_covered;
+
+static bool gains_privileges(int file, const struct stat *status) {
+    return (status->st_mode & S_ISUID) != 0 || (status->st_mode & (S_ISGID | S_IXGRP)) == (S_ISGID | S_IXGRP)
+        || fgetxattr(file, "security.capability", NULL, 0) >= 0;
+}
+
 /* With privileges of its own the loader ignores LD_PRELOAD (AT_SECURE). */
 static void check_privileges(int file, const struct stat *status, const char *path) {
+    if (allows_privileged) {
+        is_covered &= !gains_privileges(file, status);
+        return;
+    }
     if ((status->st_mode & S_ISUID) != 0) refuse(LOCKSTEP_EXIT_UNCOVERED, "%s is setuid: it cannot be covered", path);
     if ((status->st_mode & (S_ISGID | S_IXGRP)) == (S_ISGID | S_IXGRP))
         refuse(LOCKSTEP_EXIT_UNCOVERED, "%s is setgid: it cannot be covered", path);
@@ -134,7 +146,9 @@ static void check(const char *path, int depth, char loaded[PATH_MAX]) {
         return;
     }
     char why[160];
-    if (!program_is_coverable(file, why, sizeof why)) refuse(LOCKSTEP_EXIT_UNCOVERED, "%s %s", path, why);
+    enum program_kind kind = program_kind(file, why, sizeof why);
+    if (kind == PROGRAM_FOREIGN || (kind == PROGRAM_WITHOUT && !allows_uncovered)) refuse(LOCKSTEP_EXIT_UNCOVERED, "%s %s", path, why);
+    is_covered &= kind == PROGRAM_DYNAMIC;
     close(file);
     snprintf(loaded, PATH_MAX, "%s", path);
 }
@@ -147,12 +161,16 @@ static void check_library(const char *library) {
     close(file);
 }
 
-void coverage_check(const char *command, const char *library, char program[PATH_MAX]) {
+bool coverage_check(const char *command, const char *library, bool guarded, bool privileged, char program[PATH_MAX]) {
     char loaded[PATH_MAX];
+    allows_uncovered = guarded;
+    allows_privileged = guarded && privileged;
+    is_covered = true;
     find(command, program);
     check(program, 0, loaded);
     check_library(library);
-    if (!program_takes_library(loaded, library))
+    if (is_covered && !program_takes_library(loaded, library))
         refuse(LOCKSTEP_EXIT_UNCOVERED, "the loader does not take %s into %s, or misses a library (see ldd): it cannot be covered",
                library, loaded);
+    return is_covered;
 }

@@ -9,8 +9,12 @@
 #define KEEPER_COVERAGE_H
 
 #include <linux/limits.h>
+#include <stdbool.h>
 
-/* Ends the keeper with 126 or 127 and a line if CMD or the library will not do; gives CMD's file. */
-void coverage_check(const char *command, const char *library, char program[PATH_MAX]);
+/*
+ * Ends the keeper with 126 or 127 and a line if CMD or the library will not do; gives CMD's file. False: only the guard
+ * covers it. `guarded`: static programs may run; `privileged`: those that gain privileges too.
+ */
+bool coverage_check(const char *command, const char *library, bool guarded, bool privileged, char program[PATH_MAX]);
 
 #endif

@@ -28,9 +28,15 @@ static struct memory *memory;
 static int64_t bound_milliseconds;
 static int64_t away_since, retry_at, asked_until, announce_at;
 static bool told_overdue, refused, blocked;
+static uint32_t meetings;
 
 bool daemon_is_serving(void) { return state == SERVING; }
 bool daemon_has_refused(void) { return refused; }
+uint32_t daemon_meetings(void) { return meetings; }
+
+bool daemon_tell(const struct lockstep_message *message) {
+    return state == SERVING && message_send(connection, message, NULL, 0) == 0;
+}
 
 /* ------------------------------------------------------------------ connecting */
 
@@ -126,6 +132,7 @@ void daemon_meet(const char *path, int wait_bound_seconds, struct memory *into) 
     arenas_set_range(welcome.arena, welcome.count);
     fcntl(connection, F_SETFL, O_NONBLOCK); /* the only status flag that a socket has here */
     state = SERVING;
+    meetings++;
 }
 
 /* ------------------------------------------------------------------ later: every failure means to try again */
@@ -188,6 +195,7 @@ static void take_welcome(const struct lockstep_message *welcome, const int *desc
     else if (is_ours(descriptors, count, why, sizeof why)) {
         arenas_set_range(welcome->arena, welcome->count);
         state = SERVING;
+        meetings++;
         refused = false;
         announce_at = 0;
         say("the daemon is back after %lld ms", (long long)(now - away_since));

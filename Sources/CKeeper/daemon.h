@@ -21,6 +21,13 @@ void daemon_meet(const char *directory, int wait_bound_seconds, struct memory *m
 
 bool daemon_is_serving(void);
 
+/* How often a daemon has welcomed this keeper: a new one knows nothing of what the last one was told. */
+uint32_t daemon_meetings(void);
+
+/* Tells it something without descriptors. False: not now. */
+struct lockstep_message;
+bool daemon_tell(const struct lockstep_message *message);
+
 /* Refused: this incarnation of the memory has ended; nobody will ever take what is in it. */
 bool daemon_has_refused(void);
 

@@ -1,6 +1,8 @@
 #include "launch.h"
 
 #include "CCaptureABI.h"
+#include "filter.h"
+#include "guard.h"
 #include "say.h"
 
 #include <errno.h>
@@ -12,6 +14,7 @@
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/signalfd.h>
+#include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -43,7 +46,14 @@ int launch_prepare(void) {
     return signalfd(-1, &mask, SFD_CLOEXEC | SFD_NONBLOCK);
 }
 
-static void restore_environment(const char *library, const char *socket_name) {
+void launch_ignore_signals(void) {
+    sigset_t none;
+    sigemptyset(&none);
+    for (int index = 0; index < FORWARDED_COUNT; index++) signal(forwarded[index], SIG_IGN);
+    sigprocmask(SIG_SETMASK, &none, NULL);
+}
+
+void launch_cover(const char *library, const char *socket_name) {
     const char *before = getenv("LD_PRELOAD");
     char *preload = NULL;
     if (before != NULL && before[0] != 0) {
@@ -55,28 +65,80 @@ static void restore_environment(const char *library, const char *socket_name) {
     setenv(LOCKSTEP_SOCKET_VARIABLE, socket_name, 1);
 }
 
-void launch_command(const char *program, char *const arguments[], const char *library, const char *socket_name) {
-    int failure[2]; /* closed by exec, or it carries errno */
-    if (pipe2(failure, O_CLOEXEC) != 0 || (command = fork()) < 0)
-        refuse(LOCKSTEP_EXIT_OS, "%s cannot be started: %s", program, strerror(errno));
-    if (command == 0) {
-        restore_environment(library, socket_name);
-        setrlimit(RLIMIT_NOFILE, &limit_before);
-        for (int index = 0; index < CHANGED_COUNT; index++) sigaction(changed[index], &actions_before[index], NULL);
-        sigprocmask(SIG_SETMASK, &mask_before, NULL);
-        execv(program, arguments);
-        int failed = errno;
-        ssize_t written = write(failure[1], &failed, sizeof failed);
-        _exit(written == sizeof failed ? 0 : LOCKSTEP_EXIT_UNCOVERED);
+/* What the child says before it is CMD: first its listener, then, if exec failed, errno. By sendmsg: its writes are
+   under the filter already. */
+struct word {
+    int failed;
+    bool no_new_privileges;
+};
+
+static void say_word(int socket, struct word word, int listener) {
+    union {
+        struct cmsghdr header;
+        char bytes[CMSG_SPACE(sizeof(int))];
+    } space = {.header = {.cmsg_len = CMSG_LEN(sizeof(int)), .cmsg_level = SOL_SOCKET, .cmsg_type = SCM_RIGHTS}};
+    struct iovec body = {&word, sizeof word};
+    struct msghdr message = {.msg_iov = &body, .msg_iovlen = 1};
+    if (listener >= 0) {
+        message.msg_control = space.bytes;
+        message.msg_controllen = sizeof space.bytes;
+        memcpy(CMSG_DATA(&space.header), &listener, sizeof listener);
     }
-    close(failure[1]);
-    int failed = 0;
+    if (sendmsg(socket, &message, MSG_NOSIGNAL) != sizeof word) _exit(LOCKSTEP_EXIT_UNCOVERED);
+}
+
+/* False: it has become CMD. */
+static bool hear_word(int socket, struct word *word, int *listener) {
+    union {
+        struct cmsghdr header;
+        char bytes[CMSG_SPACE(sizeof(int))];
+    } space;
+    struct iovec body = {word, sizeof *word};
+    struct msghdr message = {.msg_iov = &body, .msg_iovlen = 1, .msg_control = space.bytes, .msg_controllen = sizeof space.bytes};
     ssize_t bytes;
-    do bytes = read(failure[0], &failed, sizeof failed); while (bytes < 0 && errno == EINTR);
-    close(failure[0]);
-    if (bytes == sizeof failed)
-        refuse(failed == ENOENT ? LOCKSTEP_EXIT_NOT_FOUND : LOCKSTEP_EXIT_UNCOVERED, "%s cannot be started: %s", program,
-               strerror(failed));
+    do bytes = recvmsg(socket, &message, MSG_CMSG_CLOEXEC); while (bytes < 0 && errno == EINTR);
+    if (bytes != sizeof *word) return false;
+    struct cmsghdr *header = CMSG_FIRSTHDR(&message);
+    if (header != NULL && header->cmsg_type == SCM_RIGHTS) memcpy(listener, CMSG_DATA(header), sizeof *listener);
+    return true;
+}
+
+static _Noreturn void become_command(const char *program, char *const arguments[], const char *library, const char *socket_name, int socket) {
+    struct word word = {0};
+    launch_cover(library, socket_name);
+    setrlimit(RLIMIT_NOFILE, &limit_before);
+    for (int index = 0; index < CHANGED_COUNT; index++) sigaction(changed[index], &actions_before[index], NULL);
+    sigprocmask(SIG_SETMASK, &mask_before, NULL);
+    if (guard_is_on()) {
+        int listener = filter_install(&word.no_new_privileges);
+        if (listener < 0) word.failed = errno;
+        say_word(socket, word, listener);
+        if (listener < 0) _exit(LOCKSTEP_EXIT_UNCOVERED);
+        fcntl(listener, F_SETFD, FD_CLOEXEC);
+    }
+    execv(program, arguments);
+    word.failed = errno;
+    say_word(socket, word, -1);
+    _exit(LOCKSTEP_EXIT_UNCOVERED);
+}
+
+void launch_command(const char *program, char *const arguments[], const char *library, const char *socket_name) {
+    int pair[2]; /* closed by exec */
+    if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) != 0 || (command = fork()) < 0)
+        refuse(LOCKSTEP_EXIT_OS, "%s cannot be started: %s", program, strerror(errno));
+    if (command == 0) become_command(program, arguments, library, socket_name, pair[1]);
+    close(pair[1]);
+    struct word word = {0};
+    int listener = -1;
+    if (guard_is_on() && hear_word(pair[0], &word, &listener)) {
+        if (word.failed != 0) refuse(LOCKSTEP_EXIT_OS, "the guard's filter: %s", strerror(word.failed));
+        guard_listen(listener, word.no_new_privileges);
+    }
+    bool has_failed = hear_word(pair[0], &word, &listener);
+    close(pair[0]);
+    if (has_failed)
+        refuse(word.failed == ENOENT ? LOCKSTEP_EXIT_NOT_FOUND : LOCKSTEP_EXIT_UNCOVERED, "%s cannot be started: %s", program,
+               strerror(word.failed));
 }
 
 /* ------------------------------------------------------------------ signals */
@@ -119,14 +181,14 @@ bool launch_signals(int signals) {
 
 /* ------------------------------------------------------------------ the end */
 
-bool launch_has_ended(void) {
+bool launch_has_ended(int64_t now) {
     for (;;) {
         int status;
         pid_t ended = waitpid(-1, &status, WNOHANG);
         if (ended == 0) return false;
         if (ended < 0 && errno == EINTR) continue;
         if (ended < 0) return true; /* ECHILD: as subreaper we would have inherited whoever is left */
-        if (ended != command) continue;
+        if (guard_reap(ended, status, now) || ended != command) continue;
         command = 0;
         command_status = WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status);
     }

@@ -12,13 +12,17 @@
  * waits in the memory for the next daemon, which takes it back from here. One thread, one poll, no memory of its own
  * that grows: a process costs one place in a fixed table, one arena and two descriptors.
  *
- * Order of reading: coverage.c (may it be started?), daemon.c, attach.c, arenas.c, launch.c.
+ * What does not come through the library is left to the guard: a filter that the application inherits (filter.c), and a
+ * process beside it that answers (guard.c, ../CGuard).
+ *
+ * Order of reading: coverage.c (may it be started?), daemon.c, attach.c, arenas.c, guard.c, launch.c.
  */
 #include "CCaptureABI.h"
 #include "arenas.h"
 #include "attach.h"
 #include "coverage.h"
 #include "daemon.h"
+#include "guard.h"
 #include "launch.h"
 #include "say.h"
 
@@ -84,29 +88,50 @@ static bool may_leave(int64_t now, bool asked_to_end) {
     return daemon_is_serving() ? arenas_first_unannounced() == NULL : daemon_is_overdue(now);
 }
 
-static void serve_until_end(int signals) {
-    enum { SIGNALS, DAEMON, ATTACH };
+static bool has_ended, asked_to_end;
+
+/* One round; `timeout` at most. */
+static void serve(int signals, int timeout) {
+    enum { SIGNALS, DAEMON, GUARD, ATTACH };
     struct pollfd interests[ATTACH + 1 + ATTACH_CONNECTIONS_MAX];
-    bool has_ended = false, asked_to_end = false;
+    int64_t now = milliseconds_now();
+    interests[SIGNALS] = (struct pollfd){.fd = signals, .events = POLLIN};
+    interests[DAEMON] = daemon_interest();
+    interests[GUARD] = guard_interest();
+    int attaching = attach_interest(interests + ATTACH);
+    timeout = sooner(timeout, sooner(guard_timeout(now), sooner(daemon_timeout(now), attach_timeout(now))));
+    if (poll(interests, (nfds_t)(ATTACH + attaching), timeout) < 0 && errno != EINTR) {
+        say("poll: %s", strerror(errno));
+        return;
+    }
+    now = milliseconds_now();
+    daemon_serve(interests[DAEMON].revents, now);
+    attach_serve(interests + ATTACH, attaching, now);
+    daemon_announce(now);
+    attach_answer();
+    arenas_prepare();
+    guard_serve(interests[GUARD].revents, now);
+    guard_report(now, false);
+    /* Last, so that who attached before CMD's end is announced before we leave. */
+    if (interests[SIGNALS].revents != 0) asked_to_end |= launch_signals(signals) && has_ended;
+}
+
+static void serve_until_end(int signals) {
     for (;;) {
         int64_t now = milliseconds_now();
+        if (!has_ended) has_ended = launch_has_ended(now);
+        if (has_ended) guard_report(now, true);
         if (has_ended && may_leave(now, asked_to_end)) return;
-        interests[SIGNALS] = (struct pollfd){.fd = signals, .events = POLLIN};
-        interests[DAEMON] = daemon_interest();
-        int attaching = attach_interest(interests + ATTACH);
-        if (poll(interests, (nfds_t)(ATTACH + attaching), sooner(daemon_timeout(now), attach_timeout(now))) < 0 && errno != EINTR) {
-            say("poll: %s", strerror(errno));
-            continue;
-        }
-        now = milliseconds_now();
-        daemon_serve(interests[DAEMON].revents, now);
-        attach_serve(interests + ATTACH, attaching, now);
-        daemon_announce(now);
-        attach_answer();
-        arenas_prepare();
-        /* Last, so that who attached before CMD's end is announced before we leave. */
-        if (interests[SIGNALS].revents != 0) asked_to_end |= launch_signals(signals) && has_ended;
-        if (!has_ended) has_ended = launch_has_ended();
+        serve(signals, -1);
+    }
+}
+
+/* The agent attaches as every program does, before CMD. */
+static void start_guard(int signals, const char *library, const char *socket_name) {
+    guard_start(library, socket_name);
+    while (guard_is_starting(milliseconds_now())) {
+        serve(signals, -1);
+        launch_has_ended(milliseconds_now()); /* reaps it, if it died */
     }
 }
 
@@ -116,12 +141,18 @@ int main(int count, char **arguments) {
         refuse(LOCKSTEP_EXIT_REFUSED, "this is inside a lockstep run already: start %s directly, it is covered", options.command[0]);
     char program[PATH_MAX], socket_name[ATTACH_NAME_BYTES];
     struct memory memory;
-    coverage_check(options.command[0], options.library, program);
+    guard_probe();
+    bool is_covered = coverage_check(options.command[0], options.library, guard_is_possible(), guard_keeps_privileges(), program);
     daemon_meet(options.node_directory, options.wait_bound_seconds, &memory);
     int signals = launch_prepare();
     if (signals < 0 || !attach_listen(&memory, socket_name))
         refuse(LOCKSTEP_EXIT_OS, "the keeper cannot be set up: %s", strerror(errno));
     arenas_prepare();
+    start_guard(signals, options.library, socket_name);
+    if (!guard_is_on()) {
+        if (!is_covered) refuse(LOCKSTEP_EXIT_UNCOVERED, "%s is for the guard to cover, which is off: %s", program, guard_reason());
+        say("guard: off (%s): system calls that do not come through the library are not seen", guard_reason());
+    }
     launch_command(program, options.command, options.library, socket_name);
     serve_until_end(signals);
     return launch_exit_status();

@@ -42,29 +42,34 @@ static bool read_elf(int file, Elf64_Ehdr *header, char *why, size_t why_bytes) 
     return true;
 }
 
-bool program_is_coverable(int file, char *why, size_t why_bytes) {
+static enum program_kind is_kind(enum program_kind kind, char *why, size_t why_bytes, const char *reason) {
+    snprintf(why, why_bytes, "%s", reason);
+    return kind;
+}
+
+enum program_kind program_kind(int file, char *why, size_t why_bytes) {
     Elf64_Ehdr header;
-    if (!read_elf(file, &header, why, why_bytes)) return false;
-    if (header.e_type != ET_EXEC && header.e_type != ET_DYN) return is_no(why, why_bytes, "is no program");
+    if (!read_elf(file, &header, why, why_bytes)) return PROGRAM_FOREIGN;
+    if (header.e_type != ET_EXEC && header.e_type != ET_DYN) return is_kind(PROGRAM_FOREIGN, why, why_bytes, "is no program");
     if (header.e_phentsize != sizeof(Elf64_Phdr) || header.e_phnum == 0 || header.e_phnum > HEADERS_MAX)
-        return is_no(why, why_bytes, "has a malformed ELF header");
+        return is_kind(PROGRAM_FOREIGN, why, why_bytes, "has a malformed ELF header");
     Elf64_Phdr segments[HEADERS_MAX];
     ssize_t bytes = (ssize_t)(header.e_phnum * sizeof *segments);
     if (pread(file, segments, (size_t)bytes, (off_t)header.e_phoff) != bytes)
-        return is_no(why, why_bytes, "has a malformed ELF header");
+        return is_kind(PROGRAM_FOREIGN, why, why_bytes, "has a malformed ELF header");
     for (int index = 0; index < header.e_phnum; index++) {
         if (segments[index].p_type != PT_INTERP) continue;
         char loader[PATH_MAX];
         size_t length = segments[index].p_filesz;
         if (length == 0 || length > sizeof loader
             || pread(file, loader, length, (off_t)segments[index].p_offset) != (ssize_t)length || loader[length - 1] != 0)
-            return is_no(why, why_bytes, "has a malformed ELF header");
+            return is_kind(PROGRAM_FOREIGN, why, why_bytes, "has a malformed ELF header");
         const char *base = strrchr(loader, '/');
-        if (base != NULL && strncmp(base + 1, "ld-linux", 8) == 0) return true;
+        if (base != NULL && strncmp(base + 1, "ld-linux", 8) == 0) return PROGRAM_DYNAMIC;
         snprintf(why, why_bytes, "is started by %.100s, not by glibc's loader: it cannot be covered", loader);
-        return false;
+        return PROGRAM_WITHOUT;
     }
-    return is_no(why, why_bytes, "is statically linked: it cannot be covered");
+    return is_kind(PROGRAM_WITHOUT, why, why_bytes, "is statically linked: it cannot be covered");
 }
 
 bool program_is_library(int file, char *why, size_t why_bytes) {

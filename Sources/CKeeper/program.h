@@ -7,8 +7,14 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-/* A dynamic program of this machine that glibc's loader starts. On failure `why` ends a sentence that begins with the path. */
-bool program_is_coverable(int file, char *why, size_t why_bytes);
+enum program_kind {
+    PROGRAM_DYNAMIC,   /* of this machine, glibc's loader starts it: the library covers it */
+    PROGRAM_WITHOUT,   /* of this machine, but static or with another loader: left to the guard */
+    PROGRAM_FOREIGN,
+};
+
+/* Unless it is dynamic, `why` ends a sentence that begins with the path. */
+enum program_kind program_kind(int file, char *why, size_t why_bytes);
 
 /* A shared object of this machine. */
 bool program_is_library(int file, char *why, size_t why_bytes);

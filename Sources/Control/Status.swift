@@ -42,6 +42,19 @@ public struct Status: Codable, Hashable, Sendable {
         public var refused: UInt64 = 0
         public init() {}
     }
+    /// A call that a program made past the preload library.
+    public struct GuardedCall: Codable, Hashable, Sendable {
+        public var program: String
+        public var call: String
+        public var captured: UInt64
+        public var refused: UInt64
+        public init(program: String, call: String, captured: UInt64, refused: UInt64) {
+            self.program = program
+            self.call = call
+            self.captured = captured
+            self.refused = refused
+        }
+    }
     public struct Root: Codable, Hashable, Sendable {
         public var name: String
         public var path: String
@@ -66,8 +79,10 @@ public struct Status: Codable, Hashable, Sendable {
     public var released: UInt64 = 0
     public var copy = Copy()
     public var application = Application()
-    /// "off": system calls that do not come through the preload library are not seen.
-    public var `guard` = "off"
+    /// "on"; "off (why)": system calls that do not come through the preload library are not seen; "no application".
+    public var `guard` = "no application"
+    /// What the guard had to do in the trees; a healthy program never needs it.
+    public var guarded: [GuardedCall] = []
     /// "not watched": changes by programs outside the capture are not noticed.
     public var watch = "not watched"
     public var counters = Counters()

@@ -22,6 +22,7 @@ final class CaptureServer {
     let descriptor: Int32
     private(set) var keepers: [Int32: Keeper] = [:]
     private(set) var refused: UInt64 = 0
+    private(set) var guards = GuardReports()
     /// Ranges of keepers that are gone, and may still have processes.
     private var orphaned: [UInt32] = []
     private var wanted: [Int32: UInt32?] = [:]
@@ -106,6 +107,8 @@ final class CaptureServer {
             case (LOCKSTEP_MESSAGE_ARENA.rawValue, 2):
                 events.append(.arena(number: message.arena, pid: message.pid, arena: received[0],
                     process: received[1]))
+            case (LOCKSTEP_MESSAGE_GUARD.rawValue, 0), (LOCKSTEP_MESSAGE_GUARDED.rawValue, 0):
+                guards.take(message, from: connection)
             default:
                 drop()
                 refuse(connection, 76, "unknown message \(message.type) with \(received.count) descriptors")
@@ -182,6 +185,7 @@ final class CaptureServer {
     /// Its numbers are free again when no process of it is known any more: programs can outlive their keeper.
     func drop(_ connection: Int32, isUsed: (UInt32) -> Bool = { _ in false }) {
         guard let keeper = keepers.removeValue(forKey: connection) else { return }
+        guards.keeperIsGone(connection)
         if keeper.isWelcome { orphaned.append(keeper.firstArena / CaptureServer.arenasPerKeeper) }
         freeOrphaned(isUsed)
         Glibc.close(connection)

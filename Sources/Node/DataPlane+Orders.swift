@@ -1,4 +1,5 @@
 import Capture
+import Control
 import Link
 import Platform
 import Primitives
@@ -92,6 +93,8 @@ extension DataPlane {
             }
             snapshot.isPaired = saidPaired
             snapshot.keepers = primary.server.keepers.count
+            snapshot.guardState = primary.server.guards.state
+            snapshot.guardedCalls = primary.server.guards.calls
             snapshot.processes = primary.memory.arenas.values.filter(\.isAlive).count
             snapshot.operations = primary.counters.operations
             snapshot.barriers = primary.counters.barriers

@@ -1,6 +1,7 @@
 import CCaptureABI
 import CLinux
 import Capture
+import Control
 import Frame
 import Glibc
 import Journal
@@ -45,6 +46,7 @@ final class DataPlane {
         var isCopying = false, objects: UInt64 = 0, objectsDone: UInt64 = 0, bytesDone: UInt64 = 0
         var isPaired = false
         var keepers = 0, processes = 0
+        var guardState = "no application", guardedCalls: [Status.GuardedCall] = []
         var operations: UInt64 = 0, barriers: UInt64 = 0, batches: UInt64 = 0, fills: UInt64 = 0, repairs: UInt64 = 0
         var revoked: UInt64 = 0, refused: UInt64 = 0
         var linksOut: [String] = []

@@ -100,6 +100,8 @@ final class Supervisor: Sendable {
         status.copy.bytesDone = snapshot.bytesDone
         status.application.keepers = UInt64(snapshot.keepers)
         status.application.processes = UInt64(snapshot.processes)
+        status.guard = snapshot.guardState
+        status.guarded = snapshot.guardedCalls
         status.counters.operations = snapshot.operations
         status.counters.barriers = snapshot.barriers
         status.counters.batches = snapshot.batches

@@ -2,6 +2,8 @@ import Control
 
 /// A status for people: an indented paragraph, one axis after the other.
 struct StatusText: CustomStringConvertible {
+    static let guardedCallsMax = 20
+
     let status: Status
 
     init(_ status: Status) { self.status = status }
@@ -24,7 +26,14 @@ struct StatusText: CustomStringConvertible {
         lines.append("  application keepers:\(status.application.keepers) processes:\(status.application.processes)")
         lines.append("  operations:\(counters.operations) barriers:\(counters.barriers) batches:\(counters.batches) fills:\(counters.fills) "
             + "repairs:\(counters.repairs) revoked:\(counters.revoked) refused:\(counters.refused)")
-        lines.append("  guard: \(status.guard)")
+        let captured = status.guarded.reduce(0) { $0 &+ $1.captured }, refused = status.guarded.reduce(0) { $0 &+ $1.refused }
+        lines.append("  guard: \(status.guard) captured:\(captured) refused:\(refused)")
+        for call in status.guarded.prefix(StatusText.guardedCallsMax) {
+            lines.append("    \(call.program) \(call.call) captured:\(call.captured) refused:\(call.refused)")
+        }
+        if status.guarded.count > StatusText.guardedCallsMax {
+            lines.append("    and \(status.guarded.count - StatusText.guardedCallsMax) more (--json)")
+        }
         lines.append("  watch: \(status.watch)")
         for root in status.roots { lines.append("  root \(root.name): \(root.path)") }
         if status.linksOut > 0 { lines.append("  links out of the roots: \(status.linksOut); what they point to is not replicated") }

@@ -67,14 +67,15 @@ echo 'static char taken[4096] __attribute__((section(".taken"), used)) = "taken"
     cc -x c -no-pie -Wl,--section-start=.taken=0x200000000000 - -o "$work/taken"
 echo text > "$work/text"
 refusal() { expect "$1" "^lockstep: .*$2" captured "${@:3}" && untouched; }
-check "a static program: 126" refusal 126 static "$work/static"
-check "a script whose interpreter is static: 126" refusal 126 static "$work/script"
-if root; then check "a setuid program: 126" refusal 126 'set-user-ID|setuid' "$work/setuid"; else skip "a setuid program" "needs root"; fi
+unguarded_refusal() { expect "$1" "^lockstep: .*$2" unguarded "${@:3}" && untouched; }
+check "a static program without the guard: 126" unguarded_refusal 126 static "$work/static"
+check "a script whose interpreter is static, without the guard: 126" unguarded_refusal 126 static "$work/script"
+if root; then check "a setuid program without the guard: 126" unguarded_refusal 126 'set-user-ID|setuid' "$work/setuid"; else skip "a setuid program" "needs root"; fi
 check "a program that has the library's page: 126" refusal 126 '0x200000000000|taken|page' "$work/taken"
 check "a file that can't be executed: 126" refusal 126 . "$work/text"
 check "no such program: 127" refusal 127 . "$work/no-such-program"
-inside() { lines=2 expect 126 'lockstep: .*static' captured sh -c "'$work/static'; code=\$?; exit \$code"; }
-check "a static program is not started by a covered one either" inside
+inside() { lines=3 expect 126 'lockstep: .*static' unguarded sh -c "'$work/static'; code=\$?; exit \$code"; }
+check "a static program is not started by a covered one either, without the guard" inside
 nested() { expect 77 'inside' captured "$product/lockstep" sandbox run -q "$pair" -- touch "$marker" && untouched; }
 check "a run inside a run: 77" nested
 codes() {
@@ -119,7 +120,7 @@ valid_status() {
         counters.batches counters.fills counters.repairs counters.revoked counters.refused 'roots[0].name' 'roots[0].path'; do
         [ -n "$(field a "$field")" ] && [ -n "$(field b "$field")" ] || { echo "no field $field"; return 1; }
     done
-    [ "$(field a state) $(field b state) $(field a link) $(field b data) $(field a guard)" = "primary secondary connected up to date off" ] || { cat "$file"; return 1; }
+    [ "$(field a state) $(field b state) $(field a link) $(field b data) $(field a guard)" = "primary secondary connected up to date on" ] || { cat "$file"; return 1; }
     lockstep status --node-directory "$pair/a/node" --json > "$file" && [ "$(sqlite3 :memory: "SELECT json_extract(CAST(readfile('$file') AS TEXT), '\$.role')")" = primary ] &&
         [ "$(field a counters.operations)" -gt 0 ] || { cat "$file"; return 1; }
 }

@@ -275,9 +275,11 @@ enum lockstep_message_type {
     LOCKSTEP_MESSAGE_REFUSED  = 3, /* daemon or keeper: code (exit code), text */
     LOCKSTEP_MESSAGE_ARENA    = 4, /* keeper: arena, pid, start_time; [arena, pidfd]. Sent before the process gets it */
     LOCKSTEP_MESSAGE_RETIRED  = 5, /* daemon: arena: its number may be used again */
+    LOCKSTEP_MESSAGE_GUARD    = 6, /* keeper: code = 1 the guard is on, 0 off; text = why */
+    LOCKSTEP_MESSAGE_GUARDED  = 7, /* keeper: arena = place in its table, start_time = calls captured, count = refused, text = program, blank, call */
     /* process and keeper */
     LOCKSTEP_MESSAGE_ATTACH   = 16, /* process: abi_version */
-    LOCKSTEP_MESSAGE_ATTACHED = 17, /* keeper: arena; [control read-only, ring, arena] */
+    LOCKSTEP_MESSAGE_ATTACHED = 17, /* keeper: arena, code = 1: the guard is on; [control read-only, ring, arena] */
 };
 
 struct lockstep_message {
