@@ -190,7 +190,10 @@ bool guard_reap(pid_t ended, int status, int64_t now) {
     if (listener < 0) {
         /* Before CMD: what it said, or that it said nothing. */
         guard_serve(POLLIN, now);
-        if (state != OFF) turn_off("its agent ended before it was ready");
+        /* The library did not take its place in the agent, and has said why: it will not in CMD either. */
+        if (state != OFF && WIFEXITED(status) && WEXITSTATUS(status) >= LOCKSTEP_EXIT_USAGE && WEXITSTATUS(status) <= LOCKSTEP_EXIT_UNCOVERED)
+            exit(WEXITSTATUS(status));
+        if (state != OFF) turn_off("its agent, lockstep-guard, can't be started or ended before it was ready");
         return true;
     }
     if (state == OFF || is_done()) return true;
