@@ -6,7 +6,8 @@
  *   barrier_wait: answer word of the barrier's place  <-----------'
  *
  * The cost is the maximum of the two flushes. Success needs both. The wait is bounded, and what happens at the bound
- * is configured: wait on, EIO, or the end of the process; never success.
+ * is configured: wait on, EIO, or the end of the process; never success. Signals wait with it, a few milliseconds long: for
+ * one that waits longer the barrier is given up, and published anew when its handler has returned.
  */
 #define _GNU_SOURCE
 #include "library.h"
@@ -63,10 +64,10 @@ static long at_bound(void) {
     return -ETIMEDOUT;
 }
 
-static long answer_wait(struct capture *capture) {
+/* 0, -EIO, -ETIMEDOUT, or -EINTR: a signal waits. `start`: when the waiting began, 0 before. */
+static long answer_wait(struct capture *capture, uint64_t *start) {
     const uint64_t place = capture->sequence % control->ring_slots;
     _Atomic(uint32_t) *word = (_Atomic(uint32_t) *)((uintptr_t)control + control->answers_offset) + place;
-    uint64_t start = 0;
     for (;;) {
         uint32_t seen = atomic_load(word), status = answer_of(capture, seen);
         if (status == LOCKSTEP_ANSWER_NONE) {
@@ -80,22 +81,41 @@ static long answer_wait(struct capture *capture) {
         if (atomic_load(&control->switches) & LOCKSTEP_SWITCH_CLOSED)
             return -EIO;
         uint64_t now = milliseconds_now();
-        if (start == 0)
-            start = now;
-        else if (now - start >= control->wait_bound_milliseconds) {
+        if (*start == 0)
+            *start = now;
+        else if (now - *start >= control->wait_bound_milliseconds) {
             long answer = at_bound();
             if (answer)
                 return answer;
-            start = now;
+            *start = now;
         }
         struct timespec bound = {.tv_nsec = 50000000};
         kernel(SYS_futex, word, FUTEX_WAIT, seen, &bound, 0, 0);
+        if (capture_is_wanted(capture))
+            return -EINTR;
     }
+}
+
+/* The same barrier, when the signals have been delivered that waited for it. */
+static long publish_again(struct capture *capture) {
+    const struct lockstep_intent before = *capture->intent;
+    capture_end(capture, -ETIMEDOUT);
+    long answer = capture_begin(capture, LOCKSTEP_KIND_BARRIER, 0, false);
+    if (answer)
+        return answer;
+    capture->intent->object = before.object;
+    capture->intent->descriptor = before.descriptor;
+    capture->intent->local_flushed = before.local_flushed;
+    return capture_publish(capture);
 }
 
 long barrier_wait(struct capture *capture, long flushed) {
     FAULT_POINT("barrier-waiting");
-    long answer = control->wait_mode == LOCKSTEP_WAIT_NEVER ? 0 : answer_wait(capture);
+    uint64_t start = 0;
+    long answer = 0;
+    while (control->wait_mode != LOCKSTEP_WAIT_NEVER && (answer = answer_wait(capture, &start)) == -EINTR)
+        if ((answer = publish_again(capture)) != 0)
+            return flushed < 0 ? flushed : answer;
     atomic_store(&capture->intent->waiting, 0);
     /* The result is the local flush's; -ETIMEDOUT tells that nobody waits for the answer any more. */
     capture_end(capture, flushed == 0 && answer == -ETIMEDOUT ? answer : flushed);

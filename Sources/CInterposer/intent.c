@@ -10,6 +10,7 @@
 #define _GNU_SOURCE
 #include "library.h"
 #include <linux/futex.h>
+#include <signal.h>
 #include <string.h>
 #include <time.h>
 
@@ -36,6 +37,32 @@ static void wake_data_plane(bool urgent) {
 static void short_wait(const void *word, uint32_t value, long milliseconds) {
     struct timespec bound = {.tv_nsec = milliseconds * 1000000};
     kernel(SYS_futex, word, FUTEX_WAIT, value, &bound, 0, 0);
+}
+
+/* ------------------------------------------------------------------ signals */
+
+#define BIT(signal) (1ull << ((signal) - 1))
+
+static void signals_hold(uint64_t *before) {
+    /* Raised by an instruction: a thread that blocks them would be ended. */
+    uint64_t all = ~(BIT(SIGSEGV) | BIT(SIGBUS) | BIT(SIGFPE) | BIT(SIGILL) | BIT(SIGTRAP) | BIT(SIGSYS));
+    kernel(SYS_rt_sigprocmask, SIG_BLOCK, &all, before, 8);
+}
+
+static void signals_restore(const uint64_t *before) { kernel(SYS_rt_sigprocmask, SIG_SETMASK, before, 0, 8); }
+
+void capture_signals_restore(const struct capture *capture) { signals_restore(&capture->signals_before); }
+
+bool capture_is_wanted(const struct capture *capture) {
+    uint64_t pending = 0;
+    kernel(SYS_rt_sigpending, &pending, 8);
+    return (pending & ~capture->signals_before) != 0;
+}
+
+void capture_outlived(struct capture *capture, struct capture *inner) {
+    uint64_t before = capture->signals_before;
+    capture->signals_before = inner->signals_before;
+    inner->signals_before = before;
 }
 
 /* ------------------------------------------------------------------ space */
@@ -79,7 +106,8 @@ static bool take(struct lockstep_arena *arena, uint32_t blocks, uint32_t *index,
     return false;
 }
 
-static long take_waiting(struct lockstep_arena *arena, uint32_t blocks, uint32_t *index, uint32_t *first) {
+static long take_waiting(struct lockstep_arena *arena, uint32_t blocks, uint32_t *index, uint32_t *first,
+                         uint64_t *signals_before) {
     if (__builtin_expect(take(arena, blocks, index, first), 1))
         return 0;
     uint64_t start = milliseconds_now();
@@ -95,7 +123,12 @@ static long take_waiting(struct lockstep_arena *arena, uint32_t blocks, uint32_t
             break;
         }
         wake_data_plane(true);
-        short_wait(&arena->space, space, 100);
+        short_wait(&arena->space, space, 50);
+        /* Nothing is held: what waited is delivered. */
+        atomic_fetch_sub(&arena->space_waiters, 1);
+        signals_restore(signals_before);
+        signals_hold(signals_before);
+        atomic_fetch_add(&arena->space_waiters, 1);
     }
     atomic_fetch_sub(&arena->space_waiters, 1);
     if (answer)
@@ -120,8 +153,11 @@ long capture_begin_now(struct capture *capture, enum lockstep_kind kind) {
     capture->arena = arena_of_process(&capture->arena_number);
     if (!capture->arena)
         return -EIO;
-    if (!take(capture->arena, 0, &capture->index, &first))
+    signals_hold(&capture->signals_before);
+    if (!take(capture->arena, 0, &capture->index, &first)) {
+        signals_restore(&capture->signals_before);
         return -EAGAIN;
+    }
     fill(capture, kind, 0, first);
     return 0;
 }
@@ -133,9 +169,12 @@ long capture_begin(struct capture *capture, enum lockstep_kind kind, size_t payl
     uint32_t blocks = 0, first;
     if (payload_bytes > 0 && (in_blocks || payload_bytes > LOCKSTEP_INLINE_BYTES))
         blocks = (uint32_t)((payload_bytes + LOCKSTEP_BLOCK_BYTES - 1) / LOCKSTEP_BLOCK_BYTES);
-    long answer = take_waiting(capture->arena, blocks, &capture->index, &first);
-    if (answer)
+    signals_hold(&capture->signals_before);
+    long answer = take_waiting(capture->arena, blocks, &capture->index, &first, &capture->signals_before);
+    if (answer) {
+        signals_restore(&capture->signals_before);
         return answer;
+    }
     fill(capture, kind, payload_bytes, first);
     return 0;
 }
@@ -156,13 +195,18 @@ void capture_target_name(struct capture *capture, const struct place *place) {
 
 /* ------------------------------------------------------------------ order */
 
-void capture_drop(struct capture *capture) {
+static void give_back(struct capture *capture) {
     struct lockstep_intent *intent = capture->intent;
     uint32_t blocks = intent->block == LOCKSTEP_NO_BLOCK
         ? 0 : (intent->payload_bytes + LOCKSTEP_BLOCK_BYTES - 1) / LOCKSTEP_BLOCK_BYTES;
     if (blocks)
         atomic_fetch_or(&capture->arena->blocks_free, (blocks == 64 ? ~0ull : (1ull << blocks) - 1) << intent->block);
     atomic_fetch_or(&capture->arena->intents_free, 1ull << capture->index);
+}
+
+void capture_drop(struct capture *capture) {
+    give_back(capture);
+    signals_restore(&capture->signals_before);
 }
 
 /* Advances `reserved`; 0: the ring is full or held back, look again later. */
@@ -196,13 +240,13 @@ static uint64_t reserve_waiting(void) {
     }
 }
 
-long capture_publish(struct capture *capture) {
+long capture_publish_held(struct capture *capture) {
     FAULT_POINT("reserve");
     const uint32_t slots = control->ring_slots;
     for (;;) {
         uint64_t n = reserve_waiting();
         if (n == 0) {
-            capture_drop(capture);
+            give_back(capture);
             line(LINE_WAIT, "capture", -1, NULL, "the order ring took nothing within the bound, or is closed: EIO");
             return -EIO;
         }
@@ -223,6 +267,13 @@ long capture_publish(struct capture *capture) {
     return 0;
 }
 
+long capture_publish(struct capture *capture) {
+    long answer = capture_publish_held(capture);
+    if (answer)
+        signals_restore(&capture->signals_before);
+    return answer;
+}
+
 void capture_end(struct capture *capture, long result) {
     FAULT_POINT("called");
     struct lockstep_intent *intent = capture->intent;
@@ -230,4 +281,5 @@ void capture_end(struct capture *capture, long result) {
     intent->done_reserved = atomic_load(&ring->reserved);
     atomic_store_explicit(&intent->done, 1, memory_order_release);
     FAULT_POINT("done");
+    signals_restore(&capture->signals_before);
 }

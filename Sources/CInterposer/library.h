@@ -126,9 +126,12 @@ struct capture {
     uint64_t sequence;      /* after publication */
     uint32_t arena_number;
     uint32_t index;
+    uint64_t signals_before; /* the caller's mask */
 };
 
-/* Takes an intent and payload space, waiting (bounded) when there is none. 0 or -errno; nothing has happened then. */
+/* Takes an intent and payload space, waiting (bounded) when there is none. 0 or -errno; nothing has happened then.
+   From here to capture_end or capture_drop signals wait, those of faults excepted: a handler that jumps out of the call,
+   or a cancellation, would leave an intent that nobody ends. */
 long capture_begin(struct capture *capture, enum lockstep_kind kind, size_t payload_bytes, bool in_blocks);
 /* An intent without payload, if there is one at once; else -EAGAIN. */
 long capture_begin_now(struct capture *capture, enum lockstep_kind kind);
@@ -136,12 +139,19 @@ void capture_name(struct capture *capture, const struct place *place);
 void capture_target_name(struct capture *capture, const struct place *place);
 /* Gives it its place in the total order. 0, or -errno: then the intent has been returned. */
 long capture_publish(struct capture *capture);
+/* The same; when it fails, signals go on waiting, until capture_signals_restore. */
+long capture_publish_held(struct capture *capture);
+void capture_signals_restore(const struct capture *capture);
 /* The system call has returned `result`. */
 void capture_end(struct capture *capture, long result);
 /* The offset of the first byte written, before capture_end. */
 static inline void capture_actual_offset(struct capture *capture, uint64_t offset) {
     capture->intent->actual_offset = offset;
 }
+/* `inner` began and stays when `capture` ends: the signals wait for it instead. */
+void capture_outlived(struct capture *capture, struct capture *inner);
+/* Whether a signal that the caller would get is waiting. */
+bool capture_is_wanted(const struct capture *capture);
 /* Not published after all: intent and space go back. */
 void capture_drop(struct capture *capture);
 /* Offsets beyond it would not fit a record together with their bytes: EFBIG in the tree, on every file system. */

@@ -2,15 +2,9 @@
 #define _GNU_SOURCE
 #include "offset_lock.h"
 #include <linux/futex.h>
-#include <signal.h>
 #include <time.h>
 
-#define BIT(signal) (1ull << ((signal) - 1))
-
 void offset_lock(struct offset_lock *lock, const struct lockstep_object *object, const struct capture *capture) {
-    /* A handler that writes to the same file would wait for its own thread; faults must still be delivered. */
-    uint64_t all = ~(BIT(SIGSEGV) | BIT(SIGBUS) | BIT(SIGFPE) | BIT(SIGILL));
-    kernel(SYS_rt_sigprocmask, SIG_BLOCK, &all, &lock->signals_before, 8, 0, 0);
     uint64_t mixed = (object->inode ^ object->inode >> 12) * 0x9e3779b97f4a7c15ull;
     lock->word = &ring->locks[(mixed >> 40) % LOCKSTEP_LOCK_STRIPES];
     lock->owner = (uint64_t)capture->arena_number << 32 | (uint32_t)thread_id();
@@ -47,8 +41,4 @@ bool offset_unlock(struct offset_lock *lock) {
     if (lock->word && !atomic_compare_exchange_strong(lock->word, &owner, 0))
         lock->contended = true;
     return lock->contended;
-}
-
-void offset_signals_restore(struct offset_lock *lock) {
-    kernel(SYS_rt_sigprocmask, SIG_SETMASK, &lock->signals_before, 0, 8, 0, 0);
 }

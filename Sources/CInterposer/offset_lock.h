@@ -12,13 +12,10 @@
 struct offset_lock {
     _Atomic(uint64_t) *word;
     uint64_t owner;
-    uint64_t signals_before;
     bool contended;     /* nested in a signal handler, or taken over by somebody else */
 };
 void offset_lock(struct offset_lock *lock, const struct lockstep_object *object, const struct capture *capture);
 /* Gives the lock back; true when it had been lost meanwhile. */
 bool offset_unlock(struct offset_lock *lock);
-/* After the last `done`: the signals that waited are delivered now. */
-void offset_signals_restore(struct offset_lock *lock);
 
 #endif

@@ -128,9 +128,9 @@ static long write_chunk(struct writing *w, struct source *source, size_t bytes, 
     struct lockstep_intent *intent = capture.intent;
     long offset = predicted_offset(w);
     if (offset > OFFSET_MAX) {
-        offset_unlock(&lock);
+        if (locked)
+            offset_unlock(&lock);
         capture_drop(&capture);
-        offset_signals_restore(&lock);
         return -EFBIG;
     }
     intent->object = w->target.object;
@@ -140,7 +140,7 @@ static long write_chunk(struct writing *w, struct source *source, size_t bytes, 
     intent->flags = (uint16_t)((locked ? LOCKSTEP_FLAG_PREDICTED : 0) | (w->append ? LOCKSTEP_FLAG_APPEND : 0)
                                | (w->durable ? LOCKSTEP_FLAG_DURABLE : 0) | (w->first ? LOCKSTEP_FLAG_CONTINUED : 0));
     intent->continues = w->first;
-    answer = capture_publish(&capture);
+    answer = capture_publish_held(&capture);
     if (answer == 0) {
         if (w->first == 0)
             w->first = capture.sequence;
@@ -148,6 +148,8 @@ static long write_chunk(struct writing *w, struct source *source, size_t bytes, 
             /* Threads that hold an operation and wait for space would wait for each other: then after the call. */
             answer = barrier_publish_now(&barrier, &w->target.object, w->descriptor);
             barred = answer == 0;
+            if (barred)
+                capture_outlived(&capture, &barrier);
         }
         /* Without its barrier the write can't be made durable on both sides: it is not made at all. */
         long result = answer && answer != -EAGAIN ? answer : call(w, capture.payload, bytes);
@@ -156,10 +158,11 @@ static long write_chunk(struct writing *w, struct source *source, size_t bytes, 
             capture.intent->result_flags |= LOCKSTEP_RESULT_CONTENDED;
         capture_end(&capture, result);
         answer = result;
-    } else if (locked)
-        offset_unlock(&lock);
-    if (locked)
-        offset_signals_restore(&lock);
+    } else {
+        if (locked)
+            offset_unlock(&lock);
+        capture_signals_restore(&capture);
+    }
     if (w->durable && last && !barred && answer >= 0) {
         long late = barrier_publish(&barrier, &w->target.object, w->descriptor);
         barred = late == 0;
