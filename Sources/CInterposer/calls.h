@@ -34,7 +34,7 @@ CALL(pwritev64)
 CALL(pwritev2)
 CALL(pwritev64v2)
 
-/* open.c: creation and truncation captured; O_TMPFILE refused; umask noted */
+/* open.c: creation and truncation captured; umask noted */
 CALL(open)
 CALL(open64)
 CALL(__open)
@@ -69,6 +69,16 @@ CALL(fallocate64)
 CALL(posix_fallocate)
 CALL(posix_fallocate64)
 
+/* links.c: captured; links across the border of the tree EXDEV; FIFOs, sockets and devices refused */
+CALL(link)
+CALL(linkat)
+CALL(mknod)
+CALL(mknodat)
+CALL(mkfifo)
+CALL(mkfifoat)
+CALL(__xmknod)
+CALL(__xmknodat)
+
 /* metadata.c: captured */
 CALL(truncate)
 CALL(truncate64)
@@ -89,6 +99,14 @@ CALL(futimes)
 CALL(futimesat)
 CALL(utimensat)
 CALL(futimens)
+
+/* attributes.c: captured */
+CALL(setxattr)
+CALL(lsetxattr)
+CALL(fsetxattr)
+CALL(removexattr)
+CALL(lremovexattr)
+CALL(fremovexattr)
 
 /* durability.c: barrier, local flush in parallel, answer */
 CALL(fsync)
@@ -162,20 +180,6 @@ CALL(backtrace_symbols_fd)
 CALL(__backtrace_symbols_fd)
 
 /* refused.c: refused on the tree (ioctl: clones, flags, extent moves) */
-CALL(link)
-CALL(linkat)
-CALL(mknod)
-CALL(mknodat)
-CALL(mkfifo)
-CALL(mkfifoat)
-CALL(__xmknod)
-CALL(__xmknodat)
-CALL(setxattr)
-CALL(lsetxattr)
-CALL(fsetxattr)
-CALL(removexattr)
-CALL(lremovexattr)
-CALL(fremovexattr)
 CALL(ioctl)
 CALL(aio_write)
 CALL(aio_write64)

@@ -135,6 +135,8 @@ static long splice_into(int pipe, off_t *pipe_offset, int to, off_t *to_offset, 
         return -EINVAL;
     if (pipe_offset)
         return -ESPIPE;
+    if (to_offset && !payload_readable(to_offset, sizeof *to_offset))
+        return -EFAULT;
     if (mode & O_APPEND || (to_offset && *to_offset < 0))
         return -EINVAL;
     int own[2];

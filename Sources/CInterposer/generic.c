@@ -63,6 +63,16 @@ static long dispatch(long number, long a, long b, long c, long d, long e, long f
     case SYS_copy_file_range:
         return captured_copy_range((int)a, (off_t *)b, (int)c, (off_t *)d, (size_t)e, (unsigned)f);
     case SYS_sendfile: return captured_sendfile((int)a, (int)b, (off_t *)c, (size_t)d);
+    case SYS_link: return captured_link(AT_FDCWD, (char *)a, AT_FDCWD, (char *)b, 0);
+    case SYS_linkat: return captured_link((int)a, (char *)b, (int)c, (char *)d, (int)e);
+    case SYS_mknod: return captured_mknod(AT_FDCWD, (char *)a, (mode_t)b, (dev_t)c);
+    case SYS_mknodat: return captured_mknod((int)a, (char *)b, (mode_t)c, (dev_t)d);
+    case SYS_setxattr: return captured_setxattr((char *)a, (char *)b, (void *)c, (size_t)d, (int)e, 0);
+    case SYS_lsetxattr: return captured_setxattr((char *)a, (char *)b, (void *)c, (size_t)d, (int)e, O_NOFOLLOW);
+    case SYS_fsetxattr: return captured_fsetxattr((int)a, (char *)b, (void *)c, (size_t)d, (int)e);
+    case SYS_removexattr: return captured_removexattr((char *)a, (char *)b, 0);
+    case SYS_lremovexattr: return captured_removexattr((char *)a, (char *)b, O_NOFOLLOW);
+    case SYS_fremovexattr: return captured_fremovexattr((int)a, (char *)b);
     case SYS_splice:
         return captured_splice((int)a, (off_t *)b, (int)c, (off_t *)d, (size_t)e, (unsigned)f);
     case SYS_mmap: return captured_mmap((void *)a, (size_t)b, (int)c, (int)d, (int)e, f);
@@ -80,16 +90,6 @@ static long dispatch(long number, long a, long b, long c, long d, long e, long f
         atomic_store(&process_umask, (uint32_t)a & 0777);
         return kernel(SYS_umask, a);
     /* Refused on the tree; elsewhere on to the kernel. */
-    case SYS_link: answer = refuse_link(AT_FDCWD, (char *)a, AT_FDCWD, (char *)b, 0); break;
-    case SYS_linkat: answer = refuse_link((int)a, (char *)b, (int)c, (char *)d, (int)e); break;
-    case SYS_mknod: answer = refuse_mknod(AT_FDCWD, (char *)a, (mode_t)b); break;
-    case SYS_mknodat: answer = refuse_mknod((int)a, (char *)b, (mode_t)c); break;
-    case SYS_setxattr: answer = refuse_xattr(-1, (char *)a, 0, "setxattr"); break;
-    case SYS_lsetxattr: answer = refuse_xattr(-1, (char *)a, AT_SYMLINK_NOFOLLOW, "lsetxattr"); break;
-    case SYS_fsetxattr: answer = refuse_xattr((int)a, NULL, 0, "fsetxattr"); break;
-    case SYS_removexattr: answer = refuse_xattr(-1, (char *)a, 0, "removexattr"); break;
-    case SYS_lremovexattr: answer = refuse_xattr(-1, (char *)a, AT_SYMLINK_NOFOLLOW, "lremovexattr"); break;
-    case SYS_fremovexattr: answer = refuse_xattr((int)a, NULL, 0, "fremovexattr"); break;
     case SYS_ioctl: answer = refuse_ioctl((int)a, (unsigned long)b); break;
     /* Asynchronous I/O does not pass any wrapper: engines fall back to plain calls when it can't be set up. */
     case SYS_io_uring_setup: return -EPERM;

@@ -112,6 +112,8 @@ struct place {
 /* 0 or -errno. `high`: keep low descriptor numbers free, for calls that return one. */
 long place_resolve(int directory, const char *path, bool high, struct place *place);
 void place_release(struct place *place);
+/* The same descriptor with a number that is out of the way: a call that returns one must return the lowest. */
+long moved_high(long descriptor);
 /* TRACKED when the name itself is replicated (its parent is, and it is not excluded), OUTSIDE, or -errno. */
 long place_verdict(struct place *place);
 /* An O_PATH descriptor of an existing path: descriptor or -errno. */
@@ -200,6 +202,8 @@ long captured_openat2(int directory, const char *path, void *how, size_t bytes);
 long captured_open_by_handle(int mount, void *handle, int flags);
 long captured_unlink(int directory, const char *path, int flags);
 long captured_rename(int directory, const char *path, int target_directory, const char *target_path, unsigned flags);
+long captured_link(int directory, const char *path, int target_directory, const char *target_path, int flags);
+long captured_mknod(int directory, const char *path, mode_t mode, dev_t device);
 long captured_mkdir(int directory, const char *path, mode_t mode);
 long captured_symlink(const char *target, int directory, const char *path);
 long captured_truncate(const char *path, off_t length);
@@ -210,6 +214,11 @@ long captured_fchmod(int descriptor, mode_t mode);
 long captured_chown(int directory, const char *path, uid_t owner, gid_t group, int flags);
 long captured_fchown(int descriptor, uid_t owner, gid_t group);
 long captured_utimens(int directory, const char *path, const void *times, int flags);
+/* `open_flags`: O_NOFOLLOW, or 0. */
+long captured_setxattr(const char *path, const char *name, const void *value, size_t bytes, int flags, int open_flags);
+long captured_fsetxattr(int descriptor, const char *name, const void *value, size_t bytes, int flags);
+long captured_removexattr(const char *path, const char *name, int open_flags);
+long captured_fremovexattr(int descriptor, const char *name);
 long captured_sync(void);
 long captured_syncfs(int descriptor);
 long captured_copy_range(int from, off_t *from_offset, int to, off_t *to_offset, size_t count, unsigned flags);
@@ -219,9 +228,6 @@ long captured_mmap(void *address, size_t bytes, int protection, int flags, int d
 long captured_execve(const char *path, char *const argv[], char *const envp[]);
 long captured_execveat(int directory, const char *path, char *const argv[], char *const envp[], int flags);
 /* refused.c: 0 when the call may go on, else -errno; the line has been written. */
-long refuse_link(int directory, const char *path, int target_directory, const char *target_path, int flags);
-long refuse_mknod(int directory, const char *path, mode_t mode);
-long refuse_xattr(int descriptor, const char *path, int flags, const char *name);
 long refuse_modification(int descriptor, enum line_call call, const char *name, int error);
 long refuse_ioctl(int descriptor, unsigned long request);
 

@@ -147,19 +147,28 @@ static long open_creating(int directory, const char *path, int flags, mode_t mod
     return answer;
 }
 
-/* A file without a name that would be linked into the tree later. */
+/* A file without a name, which may be linked into the tree later: known from its creation on, by its identity alone. */
 static long open_temporary(int directory, const char *path, int flags, mode_t mode) {
-    long place = path_open(directory, path, O_DIRECTORY);
+    long place = moved_high(path_open(directory, path, O_DIRECTORY | (flags & O_NOFOLLOW)));
     if (place < 0)
         return kernel(SYS_openat, directory, path, flags, mode);
     struct target target;
-    long verdict = identify((int)place, &target);
-    kernel(SYS_close, place);
-    if (verdict == TRACKED) {
-        line(LINE_OPEN, "open", -1, path, "O_TMPFILE in the replicated tree: refused");
-        return -EOPNOTSUPP;
+    struct capture capture;
+    long answer = identify((int)place, &target);
+    if (answer == OUTSIDE)
+        answer = kernel(SYS_openat, place, ".", flags, mode);
+    else if (answer == TRACKED && (answer = capture_begin(&capture, LOCKSTEP_KIND_CREATE, 0, false)) == 0) {
+        capture.intent->parent = target.object;
+        capture.intent->mode = S_IFREG | (mode & 07777 & ~atomic_load_explicit(&process_umask, memory_order_relaxed));
+        if ((answer = capture_publish(&capture)) == 0) {
+            answer = kernel(SYS_openat, place, ".", flags, mode);
+            if (answer >= 0)
+                outcome_of_descriptor(&capture, (int)answer, target.object.root);
+            capture_end(&capture, answer < 0 ? answer : 0);
+        }
     }
-    return verdict < 0 ? verdict : kernel(SYS_openat, directory, path, flags, mode);
+    kernel(SYS_close, place);
+    return answer;
 }
 
 long captured_open(int directory, const char *path, int flags, mode_t mode) {

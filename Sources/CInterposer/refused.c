@@ -13,8 +13,6 @@
 #include <stdarg.h>
 #include <string.h>
 #include <sys/ioctl.h>
-#include <sys/stat.h>
-#include <sys/xattr.h>
 
 #define NOT_REPLICATED "not replicated yet: refused"
 
@@ -25,116 +23,6 @@ long refuse_modification(int descriptor, enum line_call call, const char *name, 
         return verdict;
     line(call, name, descriptor, NULL, NOT_REPLICATED);
     return -error;
-}
-
-/* ------------------------------------------------------------------ link, mknod */
-
-long refuse_link(int directory, const char *path, int target_directory, const char *target_path, int flags) {
-    if (!attached())
-        return 0;
-    bool by_descriptor = (flags & AT_EMPTY_PATH) && path && path[0] == 0;
-    long source = by_descriptor ? directory : path_open(directory, path, flags & AT_SYMLINK_FOLLOW ? 0 : O_NOFOLLOW);
-    if (source < 0)
-        return source;
-    struct target target;
-    struct place place;
-    long verdict = identify((int)source, &target);
-    long answer = place_resolve(target_directory, target_path, false, &place);
-    if (answer == 0) {
-        if (verdict == OUTSIDE)
-            verdict = place.verdict;
-        if (verdict < 0)
-            answer = verdict;
-        else if (verdict == TRACKED) {
-            line(LINE_LINK, "link", -1, target_path, NOT_REPLICATED);
-            answer = -EOPNOTSUPP;
-        }
-        place_release(&place);
-    }
-    if (!by_descriptor)
-        kernel(SYS_close, source);
-    return answer;
-}
-
-long refuse_mknod(int directory, const char *path, mode_t mode) {
-    struct place place;
-    (void)mode;
-    if (!attached())
-        return 0;
-    long answer = place_resolve(directory, path, false, &place);
-    if (answer < 0)
-        return answer;
-    long verdict = place.whole ? OUTSIDE : place_verdict(&place);
-    place_release(&place);
-    if (verdict == TRACKED)
-        line(LINE_MKNOD, "mknod", -1, path, NOT_REPLICATED);
-    return verdict == TRACKED ? -EOPNOTSUPP : verdict;
-}
-
-EXPORTED int linkat(int directory, const char *path, int target_directory, const char *target_path, int flags) {
-    long answer = refuse_link(directory, path, target_directory, target_path, flags);
-    return (int)returned(answer ? answer
-                                : kernel(SYS_linkat, directory, path, target_directory, target_path, flags));
-}
-EXPORTED int link(const char *path, const char *target) { return linkat(AT_FDCWD, path, AT_FDCWD, target, 0); }
-
-EXPORTED int mknodat(int directory, const char *path, mode_t mode, dev_t device) {
-    long answer = refuse_mknod(directory, path, mode);
-    return (int)returned(answer ? answer : kernel(SYS_mknodat, directory, path, mode, device));
-}
-EXPORTED int mknod(const char *path, mode_t mode, dev_t device) { return mknodat(AT_FDCWD, path, mode, device); }
-EXPORTED int mkfifoat(int directory, const char *path, mode_t mode) {
-    return mknodat(directory, path, mode | S_IFIFO, 0);
-}
-EXPORTED int mkfifo(const char *path, mode_t mode) { return mknodat(AT_FDCWD, path, mode | S_IFIFO, 0); }
-/* What programs linked before glibc 2.33 call. */
-int __xmknod(int version, const char *path, mode_t mode, dev_t *device);
-EXPORTED int __xmknod(int version, const char *path, mode_t mode, dev_t *device) {
-    return version == 0 ? mknodat(AT_FDCWD, path, mode, *device) : (int)returned(-EINVAL);
-}
-int __xmknodat(int version, int directory, const char *path, mode_t mode, dev_t *device);
-EXPORTED int __xmknodat(int version, int directory, const char *path, mode_t mode, dev_t *device) {
-    return version == 0 ? mknodat(directory, path, mode, *device) : (int)returned(-EINVAL);
-}
-
-/* ------------------------------------------------------------------ extended attributes */
-
-long refuse_xattr(int descriptor, const char *path, int flags, const char *name) {
-    if (!attached())
-        return 0;
-    if (!path)
-        return refuse_modification(descriptor, LINE_XATTR, name, EOPNOTSUPP);
-    long opened = path_open(AT_FDCWD, path, flags & AT_SYMLINK_NOFOLLOW ? O_NOFOLLOW : 0);
-    if (opened < 0)
-        return opened;
-    long answer = refuse_modification((int)opened, LINE_XATTR, name, EOPNOTSUPP);
-    kernel(SYS_close, opened);
-    return answer;
-}
-
-EXPORTED int setxattr(const char *path, const char *name, const void *value, size_t bytes, int flags) {
-    long answer = refuse_xattr(-1, path, 0, "setxattr");
-    return (int)returned(answer ? answer : kernel(SYS_setxattr, path, name, value, bytes, flags));
-}
-EXPORTED int lsetxattr(const char *path, const char *name, const void *value, size_t bytes, int flags) {
-    long answer = refuse_xattr(-1, path, AT_SYMLINK_NOFOLLOW, "lsetxattr");
-    return (int)returned(answer ? answer : kernel(SYS_lsetxattr, path, name, value, bytes, flags));
-}
-EXPORTED int fsetxattr(int descriptor, const char *name, const void *value, size_t bytes, int flags) {
-    long answer = refuse_xattr(descriptor, NULL, 0, "fsetxattr");
-    return (int)returned(answer ? answer : kernel(SYS_fsetxattr, descriptor, name, value, bytes, flags));
-}
-EXPORTED int removexattr(const char *path, const char *name) {
-    long answer = refuse_xattr(-1, path, 0, "removexattr");
-    return (int)returned(answer ? answer : kernel(SYS_removexattr, path, name));
-}
-EXPORTED int lremovexattr(const char *path, const char *name) {
-    long answer = refuse_xattr(-1, path, AT_SYMLINK_NOFOLLOW, "lremovexattr");
-    return (int)returned(answer ? answer : kernel(SYS_lremovexattr, path, name));
-}
-EXPORTED int fremovexattr(int descriptor, const char *name) {
-    long answer = refuse_xattr(descriptor, NULL, 0, "fremovexattr");
-    return (int)returned(answer ? answer : kernel(SYS_fremovexattr, descriptor, name));
 }
 
 /* ------------------------------------------------------------------ ioctl */

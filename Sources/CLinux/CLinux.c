@@ -15,6 +15,7 @@
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/sysmacros.h>
+#include <sys/xattr.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -106,6 +107,24 @@ int lockstep_renameat2(int directory, const char *path, int target_directory, co
 int lockstep_fallocate(int descriptor, int mode, int64_t offset, int64_t count)
 {
     return status_of(fallocate(descriptor, mode, offset, count));
+}
+
+int64_t lockstep_list_attributes(const char *path, char *list, size_t count) {
+    ssize_t result = listxattr(path, list, count);
+    return result < 0 ? -errno : result;
+}
+
+int64_t lockstep_get_attribute(const char *path, const char *name, void *value, size_t count) {
+    ssize_t result = getxattr(path, name, value, count);
+    return result < 0 ? -errno : result;
+}
+
+int lockstep_set_attribute(const char *path, const char *name, const void *value, size_t count) {
+    return setxattr(path, name, value, count, 0) < 0 ? -errno : 0;
+}
+
+int lockstep_remove_attribute(const char *path, const char *name) {
+    return removexattr(path, name) < 0 ? -errno : 0;
 }
 
 int lockstep_syncfs(int descriptor) { return status_of(syncfs(descriptor)); }

@@ -13,6 +13,8 @@ public struct Intent {
     /// Everything behind `offset` moves: applied twice it would move twice, so it is carried as bytes.
     public var shiftsBytes: Bool { kind == .allocate && argument & 0x28 != 0 }
 
+    /// A file without a name (O_TMPFILE).
+    public var isNameless: Bool { kind == .create && name.isEmpty }
     /// RENAME_EXCHANGE.
     public var isExchange: Bool { kind == .rename && argument == 2 }
 
@@ -112,13 +114,17 @@ public struct Intent {
         }
         name = Array(UnsafeRawBufferPointer(start: inline, count: Int(raw.name_bytes)))
         targetName = Array(UnsafeRawBufferPointer(start: inline + 256, count: Int(raw.target_name_bytes)))
-        for name in [name, targetName]
+        let isAttribute = kind == .setAttribute || kind == .removeAttribute
+        if isAttribute, name.isEmpty || name.contains(0) { throw scribbled("an attribute without a name, or with a zero byte in it") }
+        for name in isAttribute ? [targetName] : [name, targetName]
         where name == [0x2e] || name == [0x2e, 0x2e] || name.contains(0) || name.contains(0x2f) {
             throw scribbled("a name holds '/' or a zero byte, or is '.' or '..'")
         }
         switch kind {
         case .write, .truncate, .chmod, .chown, .times, .allocate, .setAttribute, .removeAttribute, .changed, .submit:
             guard !self.object.isNone else { throw scribbled("\(kind) without object") }
+        case .create where raw.name_bytes == 0:
+            guard !parent.isNone else { throw scribbled("create without parent") }
         case .create, .mkdir, .symlink, .unlink, .rmdir, .mknod:
             guard !parent.isNone, !name.isEmpty else { throw scribbled("\(kind) without parent or name") }
         case .rename:
@@ -131,10 +137,11 @@ public struct Intent {
         }
         // Kinds and arguments that this version of the library never publishes.
         switch kind {
-        case .link, .mknod, .setAttribute, .removeAttribute, .submit: throw scribbled("\(kind) is not captured by this version")
+        case .mknod, .submit: throw scribbled("\(kind) is not captured by this version")
         case .rename where argument > 2: throw scribbled("rename with flags \(argument)")
         case .allocate where argument & ~Intent.allocationModes != 0 || offset + (length & (1 << 62 - 1)) > UInt64(Int64.max) || length >= 1 << 62:
             throw scribbled("allocate \(length) bytes at \(offset) in mode \(argument)")
+        case .setAttribute where payload.count > 65536: throw scribbled("an attribute of \(payload.count) bytes")
         case .symlink where payload.isEmpty || payload.count > Int(LOCKSTEP_LINK_TARGET_BYTES_MAX) || payload.contains(0):
             throw scribbled("a link target of \(payload.count) bytes")
         default: break

@@ -61,6 +61,10 @@ final class FirstCopy {
         objectsDone += 1
         timesOf.append(object)
         if plane.names.kind(of: object) == .file { plane.fills.append(object, .new) }
+        // A name that came while the copy ran is not in `order`.
+        for name in plane.names.names(of: object).dropFirst() where announce(name.parent, plane: plane) {
+            plane.shipPresent(object, nil, at: name)
+        }
         return true
     }
 

@@ -10,8 +10,8 @@ extension PrimaryPlane {
     // MARK: Bytes and attributes
 
     func admitData(_ sequence: SequenceNumber, _ arena: Arena, _ index: UInt32, _ intent: Intent, _ isDone: Bool) {
-        // Bytes that were not seen are read before what comes after them.
-        if tracker.awaitsBytes { sweep(checkingDeath: false) }
+        // What is told when it is settled is told before what comes after it.
+        if tracker.awaitsSettlement { sweep(checkingDeath: false) }
         if !names.contains(intent.object) && !nameless.contains(intent.object) { resolveUnknown(intent.object) }
         var record = Record(recordKind(intent))
         record.sequence = sequence
@@ -34,21 +34,32 @@ extension PrimaryPlane {
         }
         timesPending.insert(intent.object)
         fills.operationAdmitted(on: intent.object, range)
-        tracker.admit(TrackedOperation(sequence: sequence, kind: record.kind, arena: arena.number, index: index,
-            blocks: intent.blocks, object: intent.object, range: range, predictedOffset: intent.flags.contains(.predicted)))
+        var operation = TrackedOperation(sequence: sequence, kind: record.kind, arena: arena.number, index: index,
+            blocks: intent.blocks, object: intent.object, range: range, predictedOffset: intent.flags.contains(.predicted))
+        if operation.isExtendedAttribute {
+            operation.attribute = intent.name
+            operation.payload = Array(intent.payload)
+        }
+        tracker.admit(operation)
         let shipped: Bool
         switch intent.kind {
         // Its times are read when they are carried; bytes that were not seen are read when it is settled.
         case .times, .changed: shipped = false
         case .allocate where intent.shiftsBytes: shipped = false
-        case .setAttribute, .removeAttribute: shipped = isKnownToPeer(intent.object)
-            record.name = intent.name
+        // One that fails here need not fail there: shipped when it succeeded.
+        case .setAttribute, .removeAttribute: shipped = false
         default: shipped = isKnownToPeer(intent.object)
         }
         if shipped {
             record.payloadBytes = UInt32(intent.payload.count)
             tracker.shipped(sequence, at: ship(record, payload: intent.payload, about: [intent.object]))
         }
+        if isDone { settle(sequence, arena, intent.result) }
+    }
+
+    /// It is of no concern to the peer before it has a name, and is told whole then.
+    func admitNameless(_ sequence: SequenceNumber, _ arena: Arena, _ index: UInt32, _ intent: Intent, _ isDone: Bool) {
+        tracker.admit(TrackedOperation(sequence: sequence, kind: .create, arena: arena.number, index: index, blocks: intent.blocks))
         if isDone { settle(sequence, arena, intent.result) }
     }
 
@@ -87,10 +98,11 @@ extension PrimaryPlane {
         if intent.kind == .symlink { (record.argument, target) = linkOnWire(Array(intent.payload), in: intent.parent) }
         let moved = names.lookup(intent.parent, intent.name)
         if intent.kind == .rename, let moved { announce(moved) }
+        if intent.kind == .link { announce(intent.object) }
         let exchanged = intent.isExchange ? names.lookup(intent.targetParent, intent.targetName) : nil
         if let exchanged { announce(exchanged) }
         tracker.admit(TrackedOperation(sequence: sequence, kind: record.kind, arena: arena.number, index: index,
-            blocks: intent.blocks, object: moved ?? .none, names: keys, argument: intent.argument,
+            blocks: intent.blocks, object: intent.kind == .link ? intent.object : moved ?? .none, names: keys, argument: intent.kind == .link ? UInt64(intent.mode) : intent.argument,
             payload: Array(intent.payload),
             movesDirectory: intent.kind == .rename && [moved, exchanged].contains { $0.flatMap { names.kind(of: $0) } == .directory }))
         // The peer may have something else there until its name fill comes, and would move or remove that.
@@ -113,7 +125,8 @@ extension PrimaryPlane {
                 record.group = intent.result.group
                 if isStreaming, canShip(record, moved, exchanged) { shipName(record, target: target) }
             }
-            settle(sequence, arena, intent.result, wasShipped: true)
+            // A file that had no name, or that the peer does not know yet, is looked up under its new one, and told whole.
+            settle(sequence, arena, intent.result, wasShipped: intent.kind != .link || canShip(record, moved, exchanged))
             return
         }
         guard isStreaming, canShip(record, moved, exchanged) else { return }
@@ -124,11 +137,12 @@ extension PrimaryPlane {
 
     /// During a copy: what takes a name away from an object that the peer does not know is none of its business yet.
     func canShip(_ record: Record, _ object: ObjectID?, _ exchanged: ObjectID?) -> Bool {
+        if record.kind == .link, !names.contains(record.object) { return false }
         guard let copy else { return true }
         if let exchanged, !copy.isAnnounced(exchanged) { return false }
         switch record.kind {
         case .unlink, .rmdir, .rename: return object.map { copy.isAnnounced($0) } ?? false
-        case .link: return copy.isAnnounced(record.object)
+        case .link: return copy.isAnnounced(record.object) && copy.isAnnounced(record.targetParent)
         default: return copy.isAnnounced(record.parent)
         }
     }
@@ -189,7 +203,9 @@ extension PrimaryPlane {
             }
         case .link:
             guard let key = operation.names.first else { return }
-            change { try names.insert(operation.object, .file, key.parent, key.name) }
+            let kind = names.kind(of: operation.object) ?? NameTable.Kind(mode: UInt32(truncatingIfNeeded: operation.argument))
+            nameless.remove(operation.object)
+            change { try names.insert(operation.object, kind, key.parent, key.name) }
         default: break
         }
     }

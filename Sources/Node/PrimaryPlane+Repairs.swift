@@ -47,18 +47,22 @@ extension PrimaryPlane {
         timesPending.insert(object)
         if settlement.repairAttributes {
             tracker.attributesShipped(object)
-            var record: Record
+            // In this order: each may change what the next one sets. One without a name takes all attributes away.
+            var record = Record(.chown)
+            record.object = object
+            record.owner = found.status.owner
+            record.group = found.status.group
+            ship(record, about: [object], isRepair: true)
+            record = Record(.removeAttribute)
+            record.object = object
+            ship(record, about: [object], isRepair: true)
+            shipAttributes(object, path)
             if names.kind(of: object) != .symbolicLink {
                 record = Record(.chmod)
                 record.object = object
                 record.mode = found.status.mode
                 ship(record, about: [object], isRepair: true)
             }
-            record = Record(.chown)
-            record.object = object
-            record.owner = found.status.owner
-            record.group = found.status.group
-            ship(record, about: [object], isRepair: true)
             batch.mustReach = max(batch.mustReach, memory.reserved)
         }
         guard names.kind(of: object) == .file, settlement.repairsSize || !settlement.repairRanges.isEmpty else { return true }
@@ -251,7 +255,18 @@ extension PrimaryPlane {
             (record.argument, target) = linkOnWire(link, in: key.parent)
         }
         target.withUnsafeBytes { _ = ship(record, payload: $0, about: [object, key.parent]) }
+        shipAttributes(object, path)
         return true
+    }
+
+    /// Those that it has; the records before have taken all others away.
+    func shipAttributes(_ object: ObjectID, _ path: (root: ObjectID, bytes: [UInt8])) {
+        for attribute in tree.attributes(root: path.root.root, path: path.bytes) {
+            var record = Record(.setAttribute)
+            record.object = object
+            record.name = attribute.name
+            attribute.value.withUnsafeBytes { _ = ship(record, payload: $0, about: [object]) }
+        }
     }
 
     /// A root has neither parent nor name.
@@ -264,5 +279,6 @@ extension PrimaryPlane {
         record.group = found.status.group
         record.modificationTime = found.status.modified_nanoseconds
         ship(record, about: [root.object])
+        shipAttributes(root.object, (root.object, []))
     }
 }

@@ -38,7 +38,7 @@ extension PrimaryPlane {
             if !intent.parent.isNone || !intent.targetParent.isNone { namesInDoubt = true }
             guard isStreaming else { return true }
             var settlement = Settlement()
-            if !intent.parent.isNone { settlement.repairNames.append(NameTable.Name(parent: intent.parent, name: intent.name)) }
+            if !intent.parent.isNone, !intent.name.isEmpty { settlement.repairNames.append(NameTable.Name(parent: intent.parent, name: intent.name)) }
             if !intent.targetParent.isNone {
                 settlement.repairNames.append(NameTable.Name(parent: intent.targetParent, name: intent.targetName))
             }
@@ -101,12 +101,17 @@ extension PrimaryPlane {
             let isUnknown = creates(operation.kind) && !isPlausible(result, of: operation)
             let succeeded = result.value >= 0 && !isUnknown
             if operation.position != .none { shipOutcome(operation, succeeded: succeeded, result) }
-            if result.value >= 0, isUnknown || (isStreaming && operation.position == .none && !wasShipped) {
+            let isUnnamed = operation.kind == .link && !names.contains(operation.object)
+            if result.value >= 0, isUnknown || (isStreaming && isUnnamed) || (isStreaming && operation.position == .none && !wasShipped) {
                 // It began before this stream did, on an object that the peer is not told of yet, or its maker lost it.
                 for key in operation.names { pendingNames.append((key, memory.reserved, Clock.monotonic)) }
             } else if result.value >= 0 {
                 applyName(operation, result)
             }
+        } else if operation.isExtendedAttribute {
+            if result.value >= 0, isKnownToPeer(operation.object) { shipAttribute(operation) }
+        } else if operation.kind == .create, result.value >= 0, !result.object.isNone, !names.contains(result.object) {
+            nameless.insert(result.object)
         }
         finish(operation, arena, settlement)
     }
@@ -125,6 +130,14 @@ extension PrimaryPlane {
     func finish(_ operation: TrackedOperation, _ arena: Arena, _ settlement: Settlement) {
         if !settlement.isEmpty { repair(operation.object, settlement) }
         returning.append((operation.sequence.value, operation.arena, operation.index, operation.blocks))
+    }
+
+    func shipAttribute(_ operation: TrackedOperation) {
+        var record = Record(operation.kind)
+        record.sequence = operation.sequence
+        record.object = operation.object
+        record.name = operation.attribute
+        operation.payload.withUnsafeBytes { _ = ship(record, payload: $0, about: [operation.object]) }
     }
 
     func shipOutcome(_ operation: TrackedOperation, succeeded: Bool, _ result: Intent.Result) {
@@ -161,6 +174,10 @@ extension PrimaryPlane {
             if let there = found(first), there.object == operation.object { result.value = 0 }
         }
         if operation.position != .none { shipOutcome(operation, succeeded: result.value >= 0, result) }
+        if result.value >= 0, isStreaming, operation.kind == .link, !names.contains(operation.object) {
+            pendingNames.append((first, memory.reserved, Clock.monotonic))
+            return
+        }
         if result.value >= 0 { applyName(operation, result) }
         if result.value >= 0, creates(operation.kind) { shipWhole(result.object) }
     }

@@ -159,6 +159,7 @@ final class PrimaryPlane {
         }
         switch intent.kind {
         case .barrier: barrier(sequence, arena, index, intent)
+        case .create where intent.isNameless: admitNameless(sequence, arena, index, intent, isDone)
         case .create, .mkdir, .symlink, .unlink, .rmdir, .rename, .link, .mknod:
             admitName(sequence, arena, index, intent, isDone)
         default: admitData(sequence, arena, index, intent, isDone)

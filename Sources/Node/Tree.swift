@@ -117,6 +117,14 @@ final class Tree {
         return count >= 0 ? buffer.prefix(count).map { UInt8(bitPattern: $0) } : nil
     }
 
+    /// Extended attributes, access control lists among them.
+    func attributes(root: UInt32, path: [UInt8]) -> [ExtendedAttributes.Attribute] {
+        let descriptor = openPath(root: root, path: path)
+        guard descriptor >= 0 else { return [] }
+        defer { close(descriptor) }
+        return (try? ExtendedAttributes.all(of: "/proc/self/fd/\(descriptor)")) ?? []
+    }
+
     // MARK: All names
 
     /// Calls `found` for everything that is replicated, parents first. What can't be replicated is named in `skipped`.

@@ -37,8 +37,8 @@ public struct Record: Equatable, Sendable {
         case allocate = 13  // object, offset, length, argument = fallocate mode
         case link = 14  // object -> target parent, target name
         case mknod = 15  // parent, name, mode, argument = device -> object
-        case setAttribute = 16  // object, name = attribute, payload = value
-        case removeAttribute = 17
+        case setAttribute = 16  // object, name = attribute (which may hold a slash), payload = value
+        case removeAttribute = 17  // object, name = attribute
         // Records of the daemon.
         case outcome = 32  // argument = position of the tentative record; flag succeeded; object, mode, owner, group
         case fill = 33  // object, offset, payload, argument = read floor, length = size of the file when it was read
@@ -164,7 +164,8 @@ extension Record {
         }
         name = Record.bytes(span, start + Record.headerBytes, nameBytes)
         targetName = Record.bytes(span, start + Record.headerBytes + nameBytes, targetNameBytes)
-        guard Record.isName(name), Record.isName(targetName) else {
+        let isAttribute = kind == .setAttribute || kind == .removeAttribute
+        guard isAttribute ? !name.contains(0) : Record.isName(name), Record.isName(targetName) else {
             throw RecordError(at: start, "a name holds '/' or a zero byte, or is '.' or '..'")
         }
     }

@@ -37,6 +37,12 @@ struct Place {
             "open", shown)
     }
 
+    /// The object itself, a symbolic link too, without opening it for anything.
+    func openPath() throws(SystemError) -> Int32 {
+        try checked(lockstep_openat2(directory, name, UInt64(Int32(LOCKSTEP_O_PATH) | O_NOFOLLOW | O_CLOEXEC), 0, Place.beneath),
+            "find", shown)
+    }
+
     /// A new empty file, for its owner alone until mode and owner are set.
     func createFile() throws(SystemError) -> Int32 {
         try checked(

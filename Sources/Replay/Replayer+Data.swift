@@ -122,29 +122,6 @@ extension Replayer {
         }
     }
 
-    func setAttribute(_ record: Record, _ payload: UnsafeRawBufferPointer) throws(ReplayError) {
-        guard let object = try known(record) else { return }
-        let file = try attributeDescriptor(object)
-        if fsetxattr(file, record.name.map { CChar(bitPattern: $0) } + [0], payload.baseAddress, payload.count, 0) < 0 {
-            throw .refused(SystemError.current("set an attribute of", shown(object)), at: position)
-        }
-    }
-
-    func removeAttribute(_ record: Record) throws(ReplayError) {
-        guard let object = try known(record) else { return }
-        let file = try attributeDescriptor(object)
-        if fremovexattr(file, record.name.map { CChar(bitPattern: $0) } + [0]) < 0 && errno != ENODATA {
-            throw .refused(SystemError.current("remove an attribute of", shown(object)), at: position)
-        }
-    }
-
-    private func attributeDescriptor(_ object: ObjectID) throws(ReplayError) -> Int32 {
-        guard table.kind(of: object) != .symbolicLink else {
-            throw .unsupported("an attribute of a symbolic link", at: position)
-        }
-        return try descriptor(object)
-    }
-
     // MARK: mode and owner
 
     /// As recorded, whatever umask and set-group-id directories made of it.
@@ -196,7 +173,7 @@ extension Replayer {
         }
     }
 
-    private func status(of object: ObjectID) throws(ReplayError) -> lockstep_status {
+    func status(of object: ObjectID) throws(ReplayError) -> lockstep_status {
         if let open = table.isRoot(object) ? try descriptor(object) : cache[object] {
             let atEmptyPath: Int32 = 0x1000  // AT_EMPTY_PATH, which glibc's module does not have
             var found = lockstep_status()
@@ -226,7 +203,7 @@ extension Replayer {
         return try descriptor(object)
     }
 
-    private func known(_ record: Record) throws(ReplayError) -> ObjectID? {
+    func known(_ record: Record) throws(ReplayError) -> ObjectID? {
         if own[record.object] != nil { return record.object }
         if removed.contains(record.object) {
             removed.insert(record.object)  // still in use: young again

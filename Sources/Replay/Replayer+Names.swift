@@ -126,6 +126,7 @@ extension Replayer {
             try make(kind, record, payload)
         }
         owed.remove(NameTable.Name(parent: record.parent, name: record.name))
+        try removeAttributes(record.object)  // those that it has follow
         try setOwnerAndMode(record.object, record)
         if kind == .file {
             let file = try descriptor(record.object)
@@ -159,6 +160,7 @@ extension Replayer {
             own[record.object] = OwnFile(inode: tree.inode, generation: tree.generation, mode: 0,
                 device: deviceNumber(of: tree.number), limbo: nil)
         }
+        try removeAttributes(record.object)
         try setOwnerAndMode(record.object, record)
     }
 

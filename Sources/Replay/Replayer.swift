@@ -38,6 +38,8 @@ public final class Replayer {
         public var repairs: UInt64 = 0
         /// Owners that only root may set.
         public var ownersRefused: UInt64 = 0
+        /// Attributes of security modules, and those that only root may set.
+        public var attributesRefused: UInt64 = 0
         /// Files whose bytes were dropped from limbo.
         public var purged: UInt64 = 0
         /// Calls that this node's file system refused, as the primary's may have done.

@@ -12,7 +12,7 @@ public struct TrackedOperation: Sendable {
     /// Bytes that it may change; empty for operations on names and attributes.
     public var range: ByteRange
     public var names: [NameTable.Name]
-    /// renameat2's flags, mkdir's mode: what an outcome needs.
+    /// renameat2's flags, mkdir's mode, the type of what is linked: what an outcome needs.
     public var argument: UInt64
     public var predictedOffset: Bool
     /// Of its record in the stream; none when it was not shipped.
@@ -20,6 +20,8 @@ public struct TrackedOperation: Sendable {
     public var payload: [UInt8]
     /// A rename of a directory: two of them depend on each other without a common name.
     public var movesDirectory: Bool
+    /// Of a change of one extended attribute.
+    public var attribute: [UInt8] = []
 
     public fileprivate(set) var isSettled = false
     /// `reserved` when it was done: what has a lower sequence number may have run at the same time.
@@ -29,7 +31,11 @@ public struct TrackedOperation: Sendable {
     fileprivate var repairNames = false
     fileprivate var repairSize = false
     fileprivate var repairAttributes = false
-    fileprivate var isAttribute: Bool { kind == .chmod || kind == .chown }
+    /// Names that were made in a directory while its default access control list changed.
+    fileprivate var namesToLookAt: [NameTable.Name] = []
+    fileprivate var isAttribute: Bool { kind == .chmod || kind == .chown || isExtendedAttribute }
+    public var isExtendedAttribute: Bool { kind == .setAttribute || kind == .removeAttribute }
+    fileprivate var isToldWhenSettled: Bool { kind == .fill || isExtendedAttribute }
 
     public init(sequence: SequenceNumber, kind: Record.Kind, arena: UInt32, index: UInt32, blocks: UInt64,
         object: ObjectID = .none, range: ByteRange = ByteRange(0, 0), names: [NameTable.Name] = [], argument: UInt64 = 0,
@@ -80,9 +86,10 @@ public struct OperationTracker: Sendable {
     public private(set) var operations: [SequenceNumber: TrackedOperation] = [:]
     /// In order of their sequence numbers.
     public private(set) var unsettled: [SequenceNumber] = []
-    /// Some of them are changes whose bytes were not seen (kind `fill`): they are read when they are settled.
-    public var awaitsBytes: Bool { bytesAwaited > 0 }
-    private var bytesAwaited = 0
+    /// Some are told of only when they are settled: changes whose bytes were not seen (kind `fill`) are read then, extended
+    /// attributes shipped if the call succeeded.
+    public var awaitsSettlement: Bool { awaited > 0 }
+    private var awaited = 0
     private var byObject: [ObjectID: [SequenceNumber]] = [:]
     private var byName: [NameTable.Name: [SequenceNumber]] = [:]
     private var byAttributes: [ObjectID: [SequenceNumber]] = [:]
@@ -125,6 +132,7 @@ public struct OperationTracker: Sendable {
                 }
             }
             byAttributes[operation.object, default: []].append(operation.sequence)
+            if operation.isExtendedAttribute { noteInheritance(&operation) }
         }
         for key in operation.names {
             for other in byName[key] ?? [] {
@@ -136,6 +144,10 @@ public struct OperationTracker: Sendable {
                 }
             }
             byName[key, default: []].append(operation.sequence)
+            // What is made in a directory inherits from its default access control list.
+            if (byAttributes[key.parent] ?? []).contains(where: { other in
+                operations[other].map { $0.isExtendedAttribute && $0.doneReserved > operation.sequence.value } ?? false
+            }) { operation.repairNames = true }
         }
         if operation.movesDirectory {
             for (other, candidate) in operations
@@ -146,7 +158,14 @@ public struct OperationTracker: Sendable {
         }
         operations[operation.sequence] = operation
         unsettled.append(operation.sequence)
-        if operation.kind == .fill { bytesAwaited += 1 }
+        if operation.isToldWhenSettled { awaited += 1 }
+    }
+
+    /// The other way round: names that may have been made before or after the change of their directory.
+    private func noteInheritance(_ operation: inout TrackedOperation) {
+        for other in operations.values where other.doneReserved > operation.sequence.value {
+            operation.namesToLookAt += other.names.filter { $0.parent == operation.object }
+        }
     }
 
     /// The position at which the operation's record was shipped.
@@ -185,7 +204,7 @@ public struct OperationTracker: Sendable {
                 settlement.repairRanges.append(operation.range)
                 settlement.repairsSize = true
             }
-        case .chmod, .chown:
+        case .chmod, .chown, .setAttribute, .removeAttribute:
             if value < 0 { settlement.repairAttributes = true }
         default: break
         }
@@ -205,7 +224,7 @@ public struct OperationTracker: Sendable {
         case .write, .truncate, .allocate, .fill:
             settlement.repairRanges.append(operation.range)
             settlement.repairsSize = true
-        case .chmod, .chown: settlement.repairAttributes = true
+        case .chmod, .chown, .setAttribute, .removeAttribute: settlement.repairAttributes = true
         default: break
         }
         return settlement
@@ -274,7 +293,7 @@ public struct OperationTracker: Sendable {
     private mutating func markSettled(_ sequence: SequenceNumber, doneReserved: UInt64) -> TrackedOperation? {
         guard var operation = operations[sequence], !operation.isSettled else { return nil }
         operation.isSettled = true
-        if operation.kind == .fill { bytesAwaited -= 1 }
+        if operation.isToldWhenSettled { awaited -= 1 }
         operation.doneReserved = doneReserved
         operations[sequence] = operation
         if let index = unsettled.firstIndex(of: sequence) { unsettled.remove(at: index) }
@@ -293,6 +312,7 @@ public struct OperationTracker: Sendable {
         }
         if operation.repairAttributes { settlement.repairAttributes = true }
         if operation.repairNames { settlement.repairNames = operation.names }
+        settlement.repairNames += operation.namesToLookAt
         return settlement
     }
 

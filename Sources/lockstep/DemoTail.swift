@@ -37,7 +37,7 @@ struct DemoTail {
             case .time: break
             // Told by its content: a size that differs makes ranges that differ.
             case .size where byPath[difference.path] != nil: break
-            case .mode, .owner:
+            case .mode, .owner, .attributes:
                 if try touched(difference.path)?.attributes != true { unexplained.append(difference) }
             case .content:
                 let offsets = byPath[difference.path] ?? []

@@ -7,7 +7,7 @@ import Platform
 struct TreeComparison {
     /// A difference that a person can look at.
     struct Difference: Equatable, CustomStringConvertible {
-        enum Kind { case type, mode, owner, target, device, presence, size, time, content }
+        enum Kind { case type, mode, owner, attributes, target, device, presence, size, time, content }
         /// Relative to the trees; "." is the tree itself.
         var path: String
         var kind: Kind
@@ -66,6 +66,9 @@ struct TreeComparison {
         }
         if one.st_uid != two.st_uid || one.st_gid != two.st_gid {
             differ(path, .owner, "owner \(one.st_uid):\(one.st_gid) and \(two.st_uid):\(two.st_gid)")
+        }
+        if try attributes("\(first)/\(path)") != attributes("\(second)/\(path)") {
+            differ(path, .attributes, "its extended attributes differ")
         }
         switch one.st_mode & S_IFMT {
         case S_IFDIR: try compareNames(path)
@@ -172,6 +175,15 @@ struct TreeComparison {
         }
         bytes.removeLast(bytes.count - filled)
         return bytes
+    }
+
+    private func attributes(_ path: String) throws(ControlError) -> [ExtendedAttributes.Attribute] {
+        let descriptor = open(systemPath(path), 0o10000000 | O_NOFOLLOW | O_CLOEXEC)  // O_PATH, behind _GNU_SOURCE in glibc
+        if descriptor < 0 { throw ControlError(.noInput, "\(path): \(reason(errno))") }
+        defer { close(descriptor) }
+        do throws(SystemError) { return try ExtendedAttributes.all(of: "/proc/self/fd/\(descriptor)") } catch {
+            throw ControlError(.noInput, "\(path): \(reason(error.code))")
+        }
     }
 
     private func target(_ path: String) -> String {

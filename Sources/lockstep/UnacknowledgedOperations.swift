@@ -145,7 +145,7 @@ struct UnacknowledgedOperations {
         case .write, .fill: touch(record.object, ByteRange(offset: record.offset, count: UInt64(record.payloadBytes)))
         case .truncate: truncate(record.object, record.length)
         case .allocate: allocate(record.object, record.offset, record.length, mode: record.argument)
-        case .chmod, .chown: objects[record.object, default: Touched()].attributes = true
+        case .chmod, .chown, .setAttribute, .removeAttribute: objects[record.object, default: Touched()].attributes = true
         case .present:
             objects[record.object, default: Touched()].attributes = true
             if !record.name.isEmpty { names.insert(Name(parent: record.parent, name: record.name)) }
@@ -155,8 +155,8 @@ struct UnacknowledgedOperations {
             names.insert(Name(parent: record.parent, name: record.name))
             names.insert(Name(parent: record.targetParent, name: record.targetName))
         case .link: names.insert(Name(parent: record.targetParent, name: record.targetName))
-        // An outcome's operation lies beyond the end as well, or has no outcome before it. Times and attributes are not compared.
-        case .outcome, .times, .setAttribute, .removeAttribute, .copyBegins, .copyEnds, .settled: break
+        // An outcome's operation lies beyond the end as well, or has no outcome before it. Times are not compared.
+        case .outcome, .times, .copyBegins, .copyEnds, .settled: break
         }
     }
 
@@ -165,7 +165,8 @@ struct UnacknowledgedOperations {
         let intent = operation.intent, result = intent.result
         let isUnexpected: Bool
         switch intent.kind {
-        case .barrier, .times, .setAttribute, .removeAttribute: return
+        case .barrier, .times: return
+        case .create where intent.isNameless: return
         case .write, .submit:
             isUnexpected = result.contended || result.value < Int64(intent.payload.count)
                 || (intent.flags.contains(.predicted) && result.actualOffset != intent.offset)
@@ -189,14 +190,14 @@ struct UnacknowledgedOperations {
         case .changed: touch(intent.object, ByteRange(offset: intent.offset, count: intent.length))
         case .truncate: truncate(intent.object, intent.length)
         case .allocate: allocate(intent.object, intent.offset, intent.length, mode: intent.argument)
-        case .chmod, .chown: objects[intent.object, default: Touched()].attributes = true
+        case .chmod, .chown, .setAttribute, .removeAttribute: objects[intent.object, default: Touched()].attributes = true
         case .create, .mkdir, .symlink, .mknod, .unlink, .rmdir:
             names.insert(Name(parent: intent.parent, name: intent.name))
         case .rename:
             names.insert(Name(parent: intent.parent, name: intent.name))
             names.insert(Name(parent: intent.targetParent, name: intent.targetName))
         case .link: names.insert(Name(parent: intent.targetParent, name: intent.targetName))
-        case .barrier, .times, .setAttribute, .removeAttribute: break
+        case .barrier, .times: break
         }
     }
 

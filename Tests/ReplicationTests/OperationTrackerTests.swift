@@ -83,13 +83,13 @@ import Testing
     @Test func `bytes that were not seen are read when their call has returned, to the end of the file`() {
         var tracker = OperationTracker()
         tracker.admit(OperationTrackerTests.operation(5, .fill, range: ByteRange(4096, .max)))
-        #expect(tracker.awaitsBytes)
+        #expect(tracker.awaitsSettlement)
         let settlement = OperationTrackerTests.settle(&tracker, 5, doneReserved: 6)
         #expect(settlement.repairRanges == [ByteRange(4096, .max)] && settlement.repairsSize)
-        #expect(!tracker.awaitsBytes)
+        #expect(!tracker.awaitsSettlement)
         tracker.admit(OperationTrackerTests.operation(6, .fill, range: ByteRange(0, 10)))
         #expect(tracker.settleDead(SequenceNumber(6), doneReserved: 7).repairRanges == [ByteRange(0, 10)])
-        #expect(!tracker.awaitsBytes)
+        #expect(!tracker.awaitsSettlement)
     }
 
     @Test func `an operation is settled once`() {

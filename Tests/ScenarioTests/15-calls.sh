@@ -23,5 +23,6 @@ together() { # together WHAT SEED ROUNDS: calls of each kind succeeded, some ove
 for seed in 1 2 3; do
     check "bytes: four processes on three files, seed $seed" together bytes $seed 800
     check "names: four processes on ten names, seed $seed" together names $seed 800
+    check "attributes: four processes on four objects, seed $seed" together attributes $seed 800
 done
 finish_scenario

@@ -176,7 +176,7 @@ struct lockstep_ring {
 enum lockstep_kind {
     LOCKSTEP_KIND_WRITE     = 1,  /* object, offset, length, payload */
     LOCKSTEP_KIND_TRUNCATE  = 2,  /* object, length = new size */
-    LOCKSTEP_KIND_CREATE    = 3,  /* parent, name, mode; outcome: object, mode, owner */
+    LOCKSTEP_KIND_CREATE    = 3,  /* parent, name (none: O_TMPFILE), mode; outcome: object, mode, owner */
     LOCKSTEP_KIND_MKDIR     = 4,  /* parent, name, mode; outcome as CREATE */
     LOCKSTEP_KIND_SYMLINK   = 5,  /* parent, name, payload = target; outcome as CREATE */
     LOCKSTEP_KIND_UNLINK    = 6,  /* parent, name, object = what the name was seen to mean */

@@ -60,6 +60,11 @@ int lockstep_generation(int directory, const char *path, uint32_t *generation);
 int lockstep_renameat2(int directory, const char *path, int target_directory, const char *target, uint32_t flags);
 int lockstep_fallocate(int descriptor, int mode, int64_t offset, int64_t count);
 int lockstep_syncfs(int descriptor);
+/* Extended attributes; glibc's module for Swift has no sys/xattr.h. The path is followed; results are byte counts. */
+int64_t lockstep_list_attributes(const char *path, char *list, size_t count);
+int64_t lockstep_get_attribute(const char *path, const char *name, void *value, size_t count);
+int lockstep_set_attribute(const char *path, const char *name, const void *value, size_t count);
+int lockstep_remove_attribute(const char *path, const char *name);
 int lockstep_ioctl_pointer(int descriptor, uint64_t request, void *argument);
 int lockstep_ioctl_integer(int descriptor, uint64_t request, uint64_t argument);
 /* Opens O_WRONLY|O_DSYNC, with O_DIRECT where the file system takes it: `*direct` says. `flags` are added. */

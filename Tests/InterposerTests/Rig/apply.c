@@ -7,9 +7,12 @@
  */
 #define _GNU_SOURCE
 #include "rig.h"
+#include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
 #include <stdio.h>
+#include <sys/xattr.h>
+#include <unistd.h>
 
 void operation_trace(const struct operation *o) {
     const struct lockstep_intent *i = &o->intent;
@@ -58,8 +61,47 @@ static struct node *named(const struct operation *o, struct lockstep_object obje
     return n;
 }
 
+/* O_TMPFILE: its bytes are kept in a file without a name, which may get one later. */
+static void apply_nameless(const struct operation *o) {
+    const struct lockstep_intent *i = &o->intent;
+    if (!i->outcome.inode) {
+        difference("#%lu CREATE without a name: not identified", o->sequence);
+        return;
+    }
+    struct node *n = tree_insert(i->outcome, S_IFREG, NULL, NULL);
+    n->changed = true;
+    n->descriptor = openat(mirror_directory, ".", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+    if (n->descriptor <= 0 || fchmod(n->descriptor, i->outcome_mode & 07777)) fatal("a file without a name in the mirror: %m");
+    if (fchown(n->descriptor, i->outcome_owner, i->outcome_group) && geteuid() == 0) fatal("its owner: %m");
+}
+
+static void apply_link(const struct operation *o, bool excused) {
+    const struct lockstep_intent *i = &o->intent;
+    struct node *n = named(o, i->object), *target = named(o, i->target_parent);
+    char from[4096], to[4096], link[64];
+    if (!n || !target || !tree_path(target, to)) return;
+    struct node *old = tree_child(target, o->target_name);
+    if (old) {
+        if (!excused) contradiction(o, "#%lu LINK: %s/%s exists in the mirror: its removal was missed", o->sequence, to, o->target_name);
+        mirror_remove(old);
+    }
+    tree_child_path(target, o->target_name, to);
+    snprintf(link, sizeof link, "/proc/self/fd/%d", n->descriptor);
+    int result = tree_path(n, from) ? linkat(mirror_directory, from, mirror_directory, to, 0)
+        : n->descriptor ? linkat(AT_FDCWD, link, mirror_directory, to, AT_SYMLINK_FOLLOW) : (errno = ENOENT, -1);
+    if (result) {
+        if (!excused) difference("#%lu LINK: %s in the mirror: %m", o->sequence, to);
+        conflicts_not_carried_out(o);
+    } else if (n->parent) tree_alias(n, target, o->target_name);
+    else tree_hang(n, target, o->target_name);
+}
+
 static void apply_new(const struct operation *o, bool excused) {
     const struct lockstep_intent *i = &o->intent;
+    if (i->kind == LOCKSTEP_KIND_CREATE && i->name_bytes == 0) {
+        apply_nameless(o);
+        return;
+    }
     struct node *parent = named(o, i->parent);
     char path[4096], target[4096] = "";
     if (!parent) return;
@@ -133,7 +175,7 @@ static void apply_rename(const struct operation *o, bool excused) {
     }
     if (!excused) check_hint(o, n);
     struct node *old = tree_child(target, o->target_name);
-    if (old == n) return; /* onto itself */
+    if (old == n || (old && old->object.inode == n->object.inode && old->object.generation == n->object.generation)) return; /* onto itself */
     char from[4096], to[4096];
     if (!tree_path(n, from) || !tree_path(target, to)) return;
     if (i->argument == RENAME_EXCHANGE) {
@@ -151,8 +193,9 @@ static void apply_rename(const struct operation *o, bool excused) {
 static void apply_data(const struct operation *o, struct node *n) {
     const struct lockstep_intent *i = &o->intent;
     char path[4096];
-    if (!tree_path(n, path)) return; /* unlinked while open: nobody will see its content */
-    int fd = mirror_open(path);
+    bool has_name = tree_path(n, path);
+    if (!has_name && !n->descriptor) return; /* unlinked while open: nobody will see its content */
+    int fd = has_name ? mirror_open(path) : dup(n->descriptor);
     if (fd < 0) return;
     switch (i->kind) {
     case LOCKSTEP_KIND_WRITE: case LOCKSTEP_KIND_SUBMIT: {
@@ -167,6 +210,21 @@ static void apply_data(const struct operation *o, struct node *n) {
         if (fallocate(fd, (int)i->argument, (off_t)i->offset, (off_t)i->length)) difference("%s: fallocate in the mirror: %m", path);
         break;
     }
+    close(fd);
+}
+
+static void apply_attribute(const struct operation *o, struct node *n) {
+    const struct lockstep_intent *i = &o->intent;
+    char path[4096], link[64];
+    bool has_name = tree_path(n, path);
+    int fd = has_name ? openat(mirror_directory, path, O_PATH | O_NOFOLLOW | O_CLOEXEC) : n->descriptor ? dup(n->descriptor) : -1;
+    if (fd < 0) {
+        if (has_name) difference("%s: can't be opened in the mirror: %m", path);
+        return;
+    }
+    snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
+    if (i->kind == LOCKSTEP_KIND_SETXATTR ? setxattr(link, o->name, o->payload, i->payload_bytes, (int)i->argument) : removexattr(link, o->name))
+        difference("%s: attribute %s in the mirror: %m", path, o->name);
     close(fd);
 }
 
@@ -185,22 +243,24 @@ void tree_apply(const struct operation *o, bool excused) {
     case LOCKSTEP_KIND_RENAME:
         apply_rename(o, excused);
         return;
-    case LOCKSTEP_KIND_LINK: case LOCKSTEP_KIND_SETXATTR: case LOCKSTEP_KIND_REMOVEXATTR:
-        difference("#%lu %s: the rig does not replay this kind", o->sequence, kind_name(i->kind));
+    case LOCKSTEP_KIND_LINK:
+        apply_link(o, excused);
         return;
     }
     n = named(o, i->object);
     if (!n) return;
-    n->changed = true;
+    tree_note(i->object, i->kind == LOCKSTEP_KIND_TIMES);
     switch (i->kind) {
     case LOCKSTEP_KIND_CHMOD:
-        if (tree_path(n, path) && fchmodat(mirror_directory, path, i->mode & 07777, 0)) difference("%s: chmod in the mirror: %m", path);
+        if (tree_path(n, path) ? fchmodat(mirror_directory, path, i->mode & 07777, 0) : n->descriptor && fchmod(n->descriptor, i->mode & 07777)) difference("%s: chmod in the mirror: %m", path);
         break;
     case LOCKSTEP_KIND_CHOWN:
-        if (tree_path(n, path) && fchownat(mirror_directory, path, i->owner, i->group, AT_SYMLINK_NOFOLLOW)) difference("%s: chown in the mirror: %m", path);
+        if (tree_path(n, path) ? fchownat(mirror_directory, path, i->owner, i->group, AT_SYMLINK_NOFOLLOW) : n->descriptor && fchown(n->descriptor, i->owner, i->group)) difference("%s: chown in the mirror: %m", path);
+        break;
+    case LOCKSTEP_KIND_SETXATTR: case LOCKSTEP_KIND_REMOVEXATTR:
+        apply_attribute(o, n);
         break;
     case LOCKSTEP_KIND_TIMES:
-        n->times = true;
         break;
     default:
         apply_data(o, n);

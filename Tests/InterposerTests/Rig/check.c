@@ -29,6 +29,7 @@ static unsigned needs(unsigned kind) {
     case LOCKSTEP_KIND_UNLINK: case LOCKSTEP_KIND_RMDIR: return PARENT;
     case LOCKSTEP_KIND_RENAME: return PARENT | TARGET;
     case LOCKSTEP_KIND_LINK: return OBJECT | TARGET;
+    case LOCKSTEP_KIND_SETXATTR: case LOCKSTEP_KIND_REMOVEXATTR: return OBJECT;
     default: return 0;
     }
 }
@@ -47,8 +48,8 @@ bool check_intent(const struct lockstep_intent *i, const uint8_t *inlines, uint6
     MUST(!(need & PARENT) || i->parent.inode != 0);
     MUST(!(need & TARGET) || i->target_parent.inode != 0);
     bool attribute = i->kind == LOCKSTEP_KIND_SETXATTR || i->kind == LOCKSTEP_KIND_REMOVEXATTR;
-    if (need & PARENT) MUST(is_name(inlines, i->name_bytes));
-    else MUST(attribute || i->name_bytes == 0);
+    if (need & PARENT && !(i->kind == LOCKSTEP_KIND_CREATE && i->name_bytes == 0)) MUST(is_name(inlines, i->name_bytes));
+    else MUST(attribute ? i->name_bytes > 0 && !memchr(inlines, 0, i->name_bytes) : i->name_bytes == 0);
     if (need & TARGET) MUST(is_name(inlines + 256, i->target_name_bytes));
     else MUST(i->target_name_bytes == 0);
     MUST(i->payload_bytes <= LOCKSTEP_OPERATION_BYTES_MAX);

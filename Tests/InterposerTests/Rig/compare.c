@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
+#include <sys/xattr.h>
 
 bool is_excluded(const char *relative_path) {
     char path[LOCKSTEP_PATH_BYTES_MAX + 4096];
@@ -40,6 +41,33 @@ static void compare_content(const char *path) {
     if (right >= 0) close(right);
 }
 
+/* Names and values of one tree, as a count and a digest. */
+static void list_attributes(int directory, const char *path, char *to, size_t bytes) {
+    char link[64], names[8192], value[65536];
+    int fd = openat(directory, path, O_PATH | O_NOFOLLOW | O_CLOEXEC);
+    snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
+    ssize_t count = listxattr(link, names, sizeof names);
+    unsigned long sum = 0;
+    unsigned total = 0;
+    for (char *name = names; count > 0 && name < names + count; name += strlen(name) + 1) {
+        ssize_t n = getxattr(link, name, value, sizeof value);
+        unsigned long digest = (unsigned long)n * 1099511628211ul;
+        for (const char *c = name; *c; c++) digest = (digest ^ (unsigned char)*c) * 1099511628211ul;
+        for (ssize_t at = 0; at < n; at++) digest = (digest ^ (unsigned char)value[at]) * 1099511628211ul;
+        sum += digest; /* the order of names is the file system's */
+        total++;
+    }
+    snprintf(to, bytes, "%u attributes, digest %016lx", total, sum);
+    close(fd);
+}
+
+static void compare_attributes(const char *path) {
+    char a[64], b[64];
+    list_attributes(root_directory, path, a, sizeof a);
+    list_attributes(mirror_directory, path, b, sizeof b);
+    if (strcmp(a, b)) difference("%s: %s, in the mirror %s", path, a, b);
+}
+
 static bool before(struct timespec a, struct timespec b) { return a.tv_sec < b.tv_sec || (a.tv_sec == b.tv_sec && a.tv_nsec < b.tv_nsec); }
 
 static void compare_directory(struct node *directory, const char *path);
@@ -67,6 +95,7 @@ static void compare_name(struct node *parent, const char *path, const char *name
         difference("%s: inode %lu generation %u, captured as inode %lu generation %u", path, object.inode, object.generation, n->object.inode, n->object.generation);
     else if (S_ISREG(a.st_mode) && !n->times && (n->first_modification.tv_sec ? !n->changed && (n->first_modification.tv_sec != a.st_mtim.tv_sec || n->first_modification.tv_nsec != a.st_mtim.tv_nsec) : before(a.st_mtim, tree_started)))
         difference("%s: its modification time changed without a captured operation", path);
+    compare_attributes(path);
     if (S_ISREG(a.st_mode)) {
         if (a.st_size != b.st_size) difference("%s: %ld bytes, in the mirror %ld", path, (long)a.st_size, (long)b.st_size);
         compare_content(path);

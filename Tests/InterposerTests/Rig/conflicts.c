@@ -84,7 +84,7 @@ static struct window *window_of(const struct operation *o) {
     return w;
 }
 
-static bool is_metadata(unsigned kind) { return kind == LOCKSTEP_KIND_CHMOD || kind == LOCKSTEP_KIND_CHOWN; }
+static bool is_metadata(unsigned kind) { return kind == LOCKSTEP_KIND_CHMOD || kind == LOCKSTEP_KIND_CHOWN || kind == LOCKSTEP_KIND_SETXATTR || kind == LOCKSTEP_KIND_REMOVEXATTR; }
 
 static bool shares_name(struct lockstep_object parent, const char *name, const struct window *w) {
     return *name && ((same(parent, w->parent) && !strcmp(name, w->name)) || (same(parent, w->target_parent) && !strcmp(name, w->target_name)));

@@ -64,8 +64,13 @@ static void copy_subtree(struct node *parent, const char *name) {
     if (!identity(root_directory, path, &object, &status)) fatal("%s: %m", path);
     if (parent && is_excluded(path)) return;
     struct node *n = parent ? tree_node(object) : NULL;
-    if (n && n->parent) { /* known under another name */
-        char old[4096];
+    struct lockstep_object still;
+    struct stat unused;
+    char old[4096];
+    if (n && n->parent && !S_ISDIR(status.st_mode) && tree_path(n, old) && identity(root_directory, old, &still, &unused) && still.inode == object.inode && still.generation == object.generation) {
+        if (linkat(mirror_directory, old, mirror_directory, path, 0)) difference("%s: linking %s in the mirror: %m", old, path);
+        n = tree_alias(n, parent, name);
+    } else if (n && n->parent) { /* known under another name */
         if (tree_path(n, old) && renameat(mirror_directory, old, mirror_directory, path)) difference("%s: moving to %s in the mirror: %m", old, path);
         tree_detach(n);
         tree_hang(n, parent, name);

@@ -130,6 +130,7 @@ struct node {
     char *name;          /* NULL: without a name */
     struct node *children, *sibling;
     struct node *next_in_bucket;
+    int descriptor;      /* in the mirror, of a file that was made without a name; 0: none */
     bool times;          /* a TIMES intent succeeded */
     bool changed;        /* some intent named it */
     struct timespec first_modification;
@@ -138,7 +139,12 @@ extern struct node *tree_root;
 extern int mirror_directory, root_directory;
 extern struct timespec tree_started;
 
+/* One with a name, if there is one: a file has a node for each of its names. */
 struct node *tree_node(struct lockstep_object object);
+/* What an operation on the object means for all of them. */
+void tree_note(struct lockstep_object object, bool times);
+/* A further name of the file. */
+struct node *tree_alias(const struct node *node, struct node *parent, const char *name);
 struct node *tree_child(const struct node *parent, const char *name);
 /* Path relative to the root, "." for the root itself; false: no name. `to` has 4096 bytes. */
 bool tree_path(const struct node *node, char *to);

@@ -47,9 +47,26 @@ bool identity(int directory, const char *name, struct lockstep_object *object, s
 static unsigned bucket(struct lockstep_object object) { return (unsigned)((object.inode * 0x9e3779b97f4a7c15ull ^ object.generation) >> 40) % BUCKETS; }
 
 struct node *tree_node(struct lockstep_object object) {
+    struct node *found = NULL;
     for (struct node *n = buckets[bucket(object)]; n; n = n->next_in_bucket)
-        if (n->object.inode == object.inode && n->object.generation == object.generation) return n;
-    return NULL;
+        if (n->object.inode == object.inode && n->object.generation == object.generation && (!found || n->parent)) found = n;
+    return found;
+}
+
+void tree_note(struct lockstep_object object, bool times) {
+    for (struct node *n = buckets[bucket(object)]; n; n = n->next_in_bucket)
+        if (n->object.inode == object.inode && n->object.generation == object.generation) {
+            n->changed = true;
+            n->times = n->times || times;
+        }
+}
+
+struct node *tree_alias(const struct node *node, struct node *parent, const char *name) {
+    struct node *alias = tree_insert(node->object, node->type, parent, name);
+    alias->times = node->times;
+    alias->changed = node->changed;
+    alias->first_modification = node->first_modification;
+    return alias;
 }
 
 struct node *tree_child(const struct node *parent, const char *name) {

@@ -20,6 +20,7 @@
 #include <sys/stat.h>
 #include <sys/uio.h>
 #include <sys/wait.h>
+#include <sys/xattr.h>
 #include <unistd.h>
 
 enum { PROCESSES = 4, FILES = 3, FILE_BYTES = 40 * 4096 };
@@ -100,7 +101,7 @@ static const char *any_name(void) {
 static void names_round(void) {
     const char *name = any_name(), *other = any_name();
     int fd;
-    switch (draw(9)) {
+    switch (draw(13)) {
     case 0: case 1:
         fd = open(name, O_CREAT | O_EXCL | O_WRONLY, 0644);
         DO(fd);
@@ -110,6 +111,18 @@ static void names_round(void) {
     case 3: DO(unlink(name)); break;
     case 4: DO(rename(name, other)); break;
     case 5: DO(renameat2(AT_FDCWD, name, AT_FDCWD, other, RENAME_NOREPLACE)); break;
+    case 9: case 10: DO(link(name, other)); break;
+    case 11:
+        fd = open(".", O_TMPFILE | O_WRONLY, 0644);
+        DO(fd);
+        DO(write(fd, other, strlen(other)));
+        DO(linkat(fd, "", AT_FDCWD, name, AT_EMPTY_PATH));
+        close(fd);
+        break;
+    case 12:
+        fd = open(name, O_WRONLY | O_APPEND);
+        if (fd >= 0) DO(write(fd, "+", 1)), close(fd);
+        break;
     case 6: case 7: DO(renameat2(AT_FDCWD, name, AT_FDCWD, other, RENAME_EXCHANGE)); break;
     default:
         fd = open(".", O_RDONLY | O_DIRECTORY);
@@ -122,9 +135,43 @@ static void names(unsigned rounds) {
     for (unsigned i = 0; i < rounds; i++) names_round();
 }
 
+/* ------------------------------------------------------------------ attributes */
+
+/* linux/posix_acl_xattr.h: version, then tag, permissions, id */
+static const uint32_t list_of_access[] = {2, 1 | 6 << 16, -1u, 2 | 7 << 16, 777, 4 | 4 << 16, -1u, 16 | 5 << 16, -1u, 32, -1u};
+
+static void attributes_round(void) {
+    static const char *const files[] = {"x", "y", "d", "d/x"};
+    static const char *const names[] = {"user.a", "user.b"};
+    const char *file = files[draw(4)], *name = names[draw(2)];
+    uint32_t list[11];
+    int fd;
+    memcpy(list, list_of_access, sizeof list);
+    list[3] = 2 | draw(8) << 16;
+    switch (draw(10)) {
+    case 0: case 1: DO(setxattr(file, name, block, draw(3000), 0)); break;
+    case 2: DO(removexattr(file, name)); break;
+    case 3: DO(setxattr(file, "system.posix_acl_access", list, sizeof list, 0)); break;
+    case 4: DO(removexattr(file, "system.posix_acl_access")); break;
+    case 5: DO(chmod(file, 0700 + draw(64))); break;
+    case 6: DO(setxattr("d", "system.posix_acl_default", list, sizeof list, 0)); break;
+    case 7: DO(removexattr("d", "system.posix_acl_default")); break;
+    case 8: DO(unlink("d/x")); break;
+    default:
+        fd = open(file, O_CREAT | O_WRONLY, 0666);
+        if (fd >= 0) DO(write(fd, name, 6)), close(fd);
+    }
+}
+
+static void attributes(unsigned rounds) {
+    mkdir("d", 0777);
+    for (unsigned i = 0; i < rounds; i++) attributes_round();
+}
+
 int main(int count, char **values) {
     if (count != 5) return 64;
-    void (*work)(unsigned) = !strcmp(values[1], "bytes") ? bytes : !strcmp(values[1], "names") ? names : NULL;
+    void (*work)(unsigned) = !strcmp(values[1], "bytes") ? bytes : !strcmp(values[1], "names") ? names
+        : !strcmp(values[1], "attributes") ? attributes : NULL;
     if (!work || chdir(values[2])) return 66;
     long *results = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     for (int i = 0; i < PROCESSES; i++)
