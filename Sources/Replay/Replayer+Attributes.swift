@@ -60,7 +60,8 @@ extension Replayer {
     /// An access control list changes the mode.
     private func noteMode(_ object: ObjectID) throws(ReplayError) {
         guard table.kind(of: object) != .symbolicLink else { return }
-        own[object]?.mode = UInt16(try status(of: object).mode & 0o7777)
+        let status = try status(of: object)
+        own[object]?.mode = UInt16(status.mode & 0o7777)
     }
 
     private func withPath(of object: ObjectID, _ body: (String) throws(SystemError) -> Void) throws(ReplayError) {
