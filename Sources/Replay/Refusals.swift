@@ -30,10 +30,18 @@ struct Refusals {
     }
 
     private var ofObject: [ObjectID: [Refusal]] = [:]
+    /// Extended attributes: there is no room for one that overlapped with the removal of another. All of an object's are in
+    /// doubt until they are told anew.
+    private var ofAttributes: [ObjectID: Refusal] = [:]
 
-    var isEmpty: Bool { ofObject.isEmpty }
-    func contains(_ object: ObjectID) -> Bool { !ofObject.isEmpty && ofObject[object] != nil }
-    var oldest: Refusal? { ofObject.values.joined().min { $0.position < $1.position } }
+    var isEmpty: Bool { ofObject.isEmpty && ofAttributes.isEmpty }
+    func contains(_ object: ObjectID) -> Bool { !isEmpty && (ofObject[object] != nil || ofAttributes[object] != nil) }
+    var oldest: Refusal? {
+        (ofObject.values.flatMap { $0 } + ofAttributes.values).min { $0.position < $1.position }
+    }
+
+    mutating func insertAttributes(_ refusal: Refusal) { ofAttributes[refusal.object] = ofAttributes[refusal.object] ?? refusal }
+    mutating func settleAttributes(_ object: ObjectID) { ofAttributes[object] = nil }
 
     mutating func insert(_ refusal: Refusal) {
         guard !refusal.range.isEmpty else { return }
@@ -63,5 +71,8 @@ struct Refusals {
         ofObject[object] = left.isEmpty ? nil : left
     }
 
-    mutating func remove(_ object: ObjectID) { ofObject[object] = nil }
+    mutating func remove(_ object: ObjectID) {
+        ofObject[object] = nil
+        ofAttributes[object] = nil
+    }
 }

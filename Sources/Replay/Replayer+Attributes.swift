@@ -14,11 +14,17 @@ import Replication
 //   present           the object has some, or inherited some here    @A5    all are removed: those it should have follow
 //   any               on a symbolic link                             @A6    as on a file, never on what it points to
 //                     of a file that was removed                     @A7    ignored
+//   setAttribute      no room for it                                 @A8    in doubt until @A4 or @A5 (Refusals.swift)
 extension Replayer {
     func setAttribute(_ record: Record, _ payload: UnsafeRawBufferPointer) throws(ReplayError) {
         guard let object = try known(record) else { return }
         try withPath(of: object) { path throws(SystemError) in
             do throws(SystemError) { try ExtendedAttributes.set(record.name, payload, of: path) } catch {
+                if Refusals.codes.contains(error.code) {
+                    counts.refused += 1
+                    refusals.insertAttributes(Refusals.Refusal(object: object, range: .all, position: position, code: error.code))
+                    return
+                }
                 guard isPrivileged(record.name, error) else { throw error }
                 counts.attributesRefused += 1
             }
@@ -39,6 +45,7 @@ extension Replayer {
 
     /// What a directory's default access control list, or an object of before, has left on it.
     func removeAttributes(_ object: ObjectID) throws(ReplayError) {
+        refusals.settleAttributes(object)
         try withPath(of: object) { path throws(SystemError) in
             for name in try ExtendedAttributes.names(of: path) { try removeAttribute(name, path) }
         }

@@ -70,6 +70,17 @@ import Testing
         try remove(stage, 3, "trusted.k")
     }
 
+    @Test func `@A8 without room for it, the attributes are in doubt until they are told anew`() throws {
+        let stage = try Stage(in: Scratch.places[0])  // ext4 has one block for all of a file's
+        try stage.create(2, "f")
+        try set(stage, 2, "user.one", [UInt8](repeating: 1, count: 60000))
+        #expect(stage.replayer.counts.refused == 1)
+        try remove(stage, 2, "")
+        try set(stage, 2, "user.one")
+        try stage.checkpoint()
+        #expect(try attributes(stage, "f") == ["user.one"])
+    }
+
     @Test func `@A7 of a file that was removed, it is ignored`() throws {
         let stage = try Stage()
         try stage.create(2, "f")
