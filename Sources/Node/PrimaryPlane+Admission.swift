@@ -211,11 +211,14 @@ extension PrimaryPlane {
     }
 
     /// A change of the table; one that is impossible means that the table and the trees differ: they are compared.
-    func change(_ body: () throws -> ObjectID?) {
+    @discardableResult
+    func change(_ body: () throws -> ObjectID?) -> Bool {
         do { noteNameless(try body()) } catch {
             log.info("names are in doubt: \(error)")
             namesInDoubt = true
+            return false
         }
+        return true
     }
 
     func noteNameless(_ object: ObjectID?) {

@@ -170,16 +170,18 @@ extension PrimaryPlane {
             shipAbsent(key)
             return
         }
-        place(found, at: key)
-        tell(found, at: key, .inDoubt)
+        // What can't be there yet (a directory in what still lies in it) is told by the comparison of all names, from the top.
+        if place(found, at: key) { tell(found, at: key, .inDoubt) }
     }
 
     /// The table follows what was found.
-    func place(_ found: Tree.Found, at key: NameTable.Name) {
-        change { try names.insert(found.object, NameTable.Kind(mode: found.status.mode), key.parent, key.name) }
+    @discardableResult
+    func place(_ found: Tree.Found, at key: NameTable.Name) -> Bool {
+        let isPlaced = change { try names.insert(found.object, NameTable.Kind(mode: found.status.mode), key.parent, key.name) }
         nameless.remove(found.object)
         timesPending.insert(found.object)
         if names.kind(of: found.object) == .symbolicLink { noteLink(found.object, at: key) }
+        return isPlaced
     }
 
     /// Tells the peer that `key` means `found`, with its bytes.

@@ -19,9 +19,11 @@ static void test(void) {
     SHOW(write(out_fd, "abcdefghij", 10));
     SHOW(link(out, "b"));
     SHOW(link("a", other));
+    SHOW(mkdir("directory", 0755));
     SHOW(mkfifo("fifo", 0644));
     SHOW(mknod("node", S_IFIFO | 0644, 0));
     SHOW(renameat2(AT_FDCWD, "a", AT_FDCWD, "b", RENAME_WHITEOUT));
+    SHOW(renameat2(AT_FDCWD, "a", AT_FDCWD, "directory", RENAME_EXCHANGE));
     SHOW(fallocate(fd, FALLOC_FL_NO_HIDE_STALE, 0, 4));
     struct iovec part = {"atomic", 4};
     SHOW(pwritev2(fd, &part, 1, 0, 0x40)); /* RWF_ATOMIC */
