@@ -5,9 +5,11 @@ import Replay
 import Testing
 
 @Suite struct AttributeCaseTests {
-    private static let accessList: [UInt8] = [2, 0, 0, 0] + [(1, 6), (2, 7), (4, 4), (16, 5), (32, 0)].flatMap { tag, permissions in
-        [UInt8(tag), 0, UInt8(permissions), 0] + (tag == 2 ? [57, 48, 0, 0] : [255, 255, 255, 255])
-    }
+    /// linux/posix_acl_xattr.h: version 2, then tag, permissions and id of owner, user 12345, group, mask, others.
+    private static let accessList: [UInt8] = [
+        2, 0, 0, 0, 1, 0, 6, 0, 255, 255, 255, 255, 2, 0, 7, 0, 57, 48, 0, 0, 4, 0, 4, 0, 255, 255, 255, 255,
+        16, 0, 5, 0, 255, 255, 255, 255, 32, 0, 0, 0, 255, 255, 255, 255,
+    ]
 
     private func set(_ stage: Stage, _ object: UInt64, _ name: String, _ value: [UInt8] = Array("v".utf8)) throws {
         let record = stage.script.record(.setAttribute) {
