@@ -2,12 +2,13 @@
  * aside.c: runs a function in a short-lived thread that shares everything with its maker but the descriptors: of those it
  * has a copy, which ends with it.
  *
- *   maker, signals blocked --clone--> thread: descriptors 0 to 15 of the copy closed, function, exit
+ *   maker, signals blocked --clone--> thread: descriptors 0 to 15 of the copy closed, but one; function, exit
  *      waits <---------------------------------------------------- the kernel clears the word
  *
  * For what must not be seen in the application's own table: a file of the tree that is opened and closed (closing drops
  * POSIX locks only for the table that holds them), and the attaching of a process that has no descriptor left. The kernel
- * and the keeper see the same process; /proc/self/fd is the application's own table.
+ * and the keeper see the same process; /proc/self/fd is the application's own table,
+ * /proc/thread-self/fd the copy.
  */
 #define _GNU_SOURCE
 #include "library.h"
@@ -22,10 +23,18 @@
 struct errand {
     void (*function)(void *);
     void *argument;
+    int kept;
 };
 
 static void run(struct errand *errand) {
-    kernel(SYS_close_range, 0, 15, 0);
+    if (errand->kept < 0 || errand->kept > 15)
+        kernel(SYS_close_range, 0, 15, 0);
+    else {
+        if (errand->kept > 0)
+            kernel(SYS_close_range, 0, errand->kept - 1, 0);
+        if (errand->kept < 15)
+            kernel(SYS_close_range, errand->kept + 1, 15, 0);
+    }
     errand->function(errand->argument);
 }
 
@@ -53,8 +62,8 @@ static long thread_start(struct errand *errand, char *stack_end, _Atomic(uint32_
     return answer;
 }
 
-bool run_aside(void (*function)(void *), void *argument) {
-    struct errand errand = {function, argument};
+bool run_aside(void (*function)(void *), void *argument, int kept) {
+    struct errand errand = {function, argument, kept};
     _Atomic(uint32_t) word = 1;
     uint64_t all = ~0ull, before;
     long stack = kernel(SYS_mmap, 0, STACK_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);

@@ -224,7 +224,7 @@ struct lockstep_arena *arena_of_process(uint32_t *number) {
         }
         if (!atomic_load(&process_page->arena))
             /* Aside: the application may have no descriptor left, and would see ours come and go. */
-            if (!run_aside(attach_child, NULL))
+            if (!run_aside(attach_child, NULL, -1))
                 attach_child(NULL);
         atomic_store(&process_page->attaching, 0);
         kernel(SYS_futex, &process_page->attaching, FUTEX_WAKE, 0x7fffffff);

@@ -157,7 +157,7 @@ CALL(__vfork)
 CALL(clone)
 CALL(__clone)
 
-/* exec.c, spawn.c: static and privileged programs refused; environment completed */
+/* exec.c, spawn.c, actions.c: static and privileged programs refused; environment completed; opens of actions captured */
 CALL(execve)
 CALL(execv)
 CALL(execvp)
@@ -169,7 +169,6 @@ CALL(execlp)
 CALL(execle)
 CALL(posix_spawn)
 CALL(posix_spawnp)
-CALL(posix_spawn_file_actions_addopen)
 CALL(system)
 CALL(popen)
 CALL(_IO_popen)

@@ -5,7 +5,7 @@
  *              --generation--------> cache (inode, generation) --------------------> verdict
  *                                     | miss
  *                                     v
- *                  path in /proc/self/fd, on the mount of the root --prefix, exclusions--> verdict
+ *                  path in /proc/thread-self/fd, on the mount of the root --prefix, exclusions--> verdict
  *
  * There is no descriptor table: descriptors come and go by routes that no library sees. An identity keeps its verdict
  * because a rename across the border of the tree is answered with EXDEV. statx is never asked for times: that would
@@ -60,7 +60,7 @@ static void remember(uint64_t inode, uint32_t generation, uint32_t first, uint32
 /* ------------------------------------------------------------------ by path */
 
 void descriptor_path(int descriptor, char *buffer) {
-    memcpy(buffer, "/proc/self/fd/", 14);
+    memcpy(buffer, "/proc/thread-self/fd/", 21);
     char digits[12];
     int count = 0;
     unsigned rest = (unsigned)descriptor;
@@ -68,8 +68,8 @@ void descriptor_path(int descriptor, char *buffer) {
         digits[count++] = (char)('0' + rest % 10);
     while (rest /= 10);
     for (int i = 0; i < count; i++)
-        buffer[14 + i] = digits[count - 1 - i];
-    buffer[14 + count] = 0;
+        buffer[21 + i] = digits[count - 1 - i];
+    buffer[21 + count] = 0;
 }
 
 long path_of_descriptor(int descriptor, char *buffer) {

@@ -88,7 +88,7 @@ long path_of_descriptor(int descriptor, char *buffer);
 bool path_in_tree(const char *path, size_t bytes);
 /* mounts.c: from a path as seen on a mount to the path within its file system; length or -errno. */
 long path_within_file_system(uint64_t mount_identifier, char *path);
-/* "/proc/self/fd/N" */
+/* "/proc/thread-self/fd/N": a thread may have a table of its own */
 #define DESCRIPTOR_PATH_BYTES 32u
 void descriptor_path(int descriptor, char *buffer);
 
@@ -179,8 +179,9 @@ long passed_mremap(void *address, size_t before, size_t bytes, int flags, void *
 
 /* ------------------------------------------------------------------ aside.c */
 
-/* Runs the function in a thread with a descriptor table of its own, and waits; false: no thread could be made. */
-bool run_aside(void (*function)(void *), void *argument);
+/* Runs the function in a thread with a descriptor table of its own, in which `kept` (or -1) and what is above 15 is as here,
+   and waits; false: no thread could be made. */
+bool run_aside(void (*function)(void *), void *argument, int kept);
 
 /* ------------------------------------------------------------------ durability.c */
 

@@ -37,7 +37,7 @@ static void map_aside(void *argument) {
 
 static long map_reopened(struct reopened_map *map, int descriptor) {
     descriptor_path(descriptor, map->path);
-    return run_aside(map_aside, map) ? map->answer : -EAGAIN;
+    return run_aside(map_aside, map, descriptor) ? map->answer : -EAGAIN;
 }
 
 long captured_mmap(void *address, size_t bytes, int protection, int flags, int descriptor, off_t offset) {

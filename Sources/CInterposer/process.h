@@ -1,8 +1,10 @@
-/* process.h: what exec.c and spawn.c share: the check of a program (process.c) and the environment it gets. */
+/* process.h: what exec.c and spawn.c share: the check of a program (process.c), the environment it gets, and the files that
+   are opened for it (actions.c). */
 #ifndef LOCKSTEP_PROCESS_H
 #define LOCKSTEP_PROCESS_H
 
 #include "library.h"
+#include <spawn.h>
 
 /* Can the program be covered? 0: go on (also when the kernel will fail by itself); else -errno, the line is written.
    `leaving`: this process is replaced by the program. `depth` counts interpreters of scripts. */
@@ -19,5 +21,27 @@ void environment_complete(char *const envp[], const char **to, char *joined, siz
     const char *name[environment_count(envp) + 3];               \
     char name##_joined[2048];                                    \
     environment_complete(envp, name, name##_joined, sizeof name##_joined)
+
+/* An action of posix_spawn, as libc keeps it. */
+enum { ACTION_OPEN = 2, ACTION_CHDIR = 3, ACTION_FCHDIR = 4 };
+struct action {
+    int tag;
+    union {
+        struct {
+            int descriptor;
+            char *path;
+            int flags;
+            mode_t mode;
+        } open;
+        const char *path;
+        int descriptor;
+        char bytes[24];
+    };
+};
+/* How many may create or truncate. */
+size_t actions_changing(const posix_spawn_file_actions_t *actions);
+/* Creates and truncates what they would in the tree; afterwards they refer to `space`, as long as the list, and don't.
+   0 or -errno. */
+long actions_prepare(posix_spawn_file_actions_t *actions, struct action *space);
 
 #endif

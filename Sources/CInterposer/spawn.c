@@ -1,11 +1,11 @@
 /*
- * spawn.c: posix_spawn, system, popen and wordexp: libc's own, with the program checked and the environment completed before.
+ * spawn.c: posix_spawn, system, popen and wordexp: libc's own, with the program checked, the environment completed and
+ * the files of its actions created (actions.c) before.
  */
 #define _GNU_SOURCE
 #include "process.h"
 #include <dlfcn.h>
 #include <fcntl.h>
-#include <spawn.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -16,7 +16,6 @@ typedef int (*spawn_function)(pid_t *, const char *, const posix_spawn_file_acti
                               char *const[], char *const[]);
 static struct {
     spawn_function posix_spawn, posix_spawnp;
-    int (*addopen)(posix_spawn_file_actions_t *, int, const char *, int, mode_t);
     int (*system)(const char *);
     FILE *(*popen)(const char *, const char *);
     int (*wordexp)(const char *, wordexp_t *, int);
@@ -25,8 +24,6 @@ static struct {
 void process_attach(void) {
     libc.posix_spawn = (spawn_function)dlsym(RTLD_NEXT, "posix_spawn");
     libc.posix_spawnp = (spawn_function)dlsym(RTLD_NEXT, "posix_spawnp");
-    libc.addopen = (int (*)(posix_spawn_file_actions_t *, int, const char *, int, mode_t))
-        dlsym(RTLD_NEXT, "posix_spawn_file_actions_addopen");
     libc.system = (int (*)(const char *))dlsym(RTLD_NEXT, "system");
     libc.popen = (FILE * (*)(const char *, const char *)) dlsym(RTLD_NEXT, "popen");
     libc.wordexp = (int (*)(const char *, wordexp_t *, int))dlsym(RTLD_NEXT, "wordexp");
@@ -51,6 +48,15 @@ static int spawn(spawn_function function, bool searched, pid_t *pid, const char 
     long answer = searched ? search_path(file, attempt_check, NULL) : check_file(AT_FDCWD, file, 0, false, 0);
     if (answer == -EPERM)
         return EPERM;
+    size_t changing = actions_changing(actions);
+    struct action space[changing ? actions->__used : 1];
+    posix_spawn_file_actions_t prepared;
+    if (changing) {
+        prepared = *actions;
+        actions = &prepared;
+        if ((answer = actions_prepare(&prepared, space)) != 0)
+            return (int)-answer;
+    }
     COMPLETED_ENVIRONMENT(envp, completed);
     return function(pid, file, actions, attributes, argv, (char *const *)completed);
 }
@@ -64,30 +70,6 @@ EXPORTED int posix_spawnp(pid_t *pid, const char *file, const posix_spawn_file_a
                           const posix_spawnattr_t *attributes, char *const argv[], char *const envp[]) {
     inert_attach();
     return spawn(libc.posix_spawnp, true, pid, file, actions, attributes, argv, envp);
-}
-
-/* The child opens inside libc: what would create or truncate in the tree is left to the guard, or refused. */
-EXPORTED int posix_spawn_file_actions_addopen(posix_spawn_file_actions_t *actions, int descriptor, const char *path,
-                                              int flags, mode_t mode) {
-    inert_attach();
-    if (attached() && !guarded && (flags & (O_CREAT | O_TRUNC))) {
-        long opened = path_open(AT_FDCWD, path, 0), verdict = OUTSIDE;
-        struct target target;
-        struct place place;
-        if (opened >= 0) {
-            verdict = identify((int)opened, &target);
-            kernel(SYS_close, opened);
-        } else if (place_resolve(AT_FDCWD, path, false, &place) == 0) {
-            verdict = place.whole ? OUTSIDE : place_verdict(&place);
-            place_release(&place);
-        }
-        if (verdict != OUTSIDE) {
-            line(LINE_SPAWN, "posix_spawn_file_actions_addopen", -1, path,
-                 "creation or truncation in the replicated tree: refused");
-            return EPERM;
-        }
-    }
-    return libc.addopen(actions, descriptor, path, flags, mode);
 }
 
 /* libc starts the shell with its own environment, from which our variables may have been removed. */

@@ -65,7 +65,6 @@ io_uring refused_EPERM refused
 mmap refused_EACCES refused
 vfork wrote captured
 reuse wrote captured
-addopen wrote captured
 cleared wrote captured
 dlmopen wrote captured
 dlsym wrote captured

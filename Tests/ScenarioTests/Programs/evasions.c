@@ -7,7 +7,6 @@
 #include <fcntl.h>
 #include <linux/io_uring.h>
 #include <sched.h>
-#include <spawn.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -122,21 +121,6 @@ static int map_calls(void) {
 }
 
 #ifndef STATIC
-extern char **environ;
-
-static int spawn_calls(void) {
-    posix_spawn_file_actions_t actions;
-    posix_spawn_file_actions_init(&actions);
-    int answer = posix_spawn_file_actions_addopen(&actions, 1, in("spawned"), O_WRONLY | O_CREAT | O_TRUNC, 0644);
-    if (answer != 0) return report(-answer);
-    pid_t child;
-    char *const arguments[] = {"echo", "spawned", NULL};
-    answer = posix_spawn(&child, "/bin/echo", &actions, NULL, arguments, environ);
-    if (answer != 0) return report(-answer);
-    waitpid(child, &answer, 0);
-    return report(answer == 0 ? 0 : -ECHILD);
-}
-
 /* The environment is emptied by a call that the library does not see. */
 static int cleared_calls(void) {
     if (fork() == 0) {
@@ -206,7 +190,7 @@ int main(int count, char **arguments) {
         {"inline", inline_calls}, {"names", names}, {"int80", interrupt_calls}, {"io_uring", ring_calls}, {"mmap", map_calls},
         {"vfork", vfork_calls}, {"reuse", reused_calls},
 #ifndef STATIC
-        {"addopen", spawn_calls}, {"cleared", cleared_calls}, {"dlmopen", second_calls}, {"dlsym", looked_up_calls},
+        {"cleared", cleared_calls}, {"dlmopen", second_calls}, {"dlsym", looked_up_calls},
         {"nocancel", uncancelled_calls},
 #endif
     };
