@@ -106,9 +106,7 @@ extension PrimaryPlane {
             payload: Array(intent.payload),
             movesDirectory: intent.kind == .rename && [moved, exchanged].contains { $0.flatMap { names.kind(of: $0) } == .directory }))
         // The peer may have something else there until its name fill comes, and would move or remove that.
-        if !pendingNames.isEmpty {
-            for key in keys where pendingNames.contains(where: { $0.name == key }) { tracker.nameFillShipped(key) }
-        }
+        for key in keys where pendingNames.contains(key) { tracker.nameFillShipped(key) }
         if isDone {
             // Made, and gone before its maker could look at it: what the name means now is looked up.
             if intent.result.value >= 0, creates(record.kind), let operation = tracker.operations[sequence],
@@ -123,22 +121,29 @@ extension PrimaryPlane {
                 record.mode = intent.result.mode != 0 ? intent.result.mode : intent.mode
                 record.owner = intent.result.owner
                 record.group = intent.result.group
-                if isStreaming, canShip(record, moved, exchanged) { shipName(record, target: target) }
+                if isStreaming, canShip(record, keys, moved, exchanged) {
+                    shipName(record, target: target)
+                } else if isStreaming, creates(record.kind) || [moved, exchanged].contains(where: { $0.map(isAnnounced) ?? false }) {
+                    // New, or known to the peer under its old name, and in a directory that can't be told yet.
+                    for key in keys { pendingNames.append(key, after: memory.reserved) }
+                }
             }
             // A file that had no name, or that the peer does not know yet, is looked up under its new one, and told whole.
-            settle(sequence, arena, intent.result, wasShipped: intent.kind != .link || canShip(record, moved, exchanged))
+            settle(sequence, arena, intent.result, wasShipped: intent.kind != .link || canShip(record, keys, moved, exchanged))
             return
         }
-        guard isStreaming, canShip(record, moved, exchanged) else { return }
+        guard isStreaming, canShip(record, keys, moved, exchanged) else { return }
         record.flags = .tentative
         record.object = intent.kind == .link ? intent.object : moved ?? .none
         tracker.shipped(sequence, at: shipName(record, target: target))
     }
 
     /// During a copy: what takes a name away from an object that the peer does not know is none of its business yet.
-    func canShip(_ record: Record, _ object: ObjectID?, _ exchanged: ObjectID?) -> Bool {
+    /// Nor does it know what lies in a directory that can't be announced yet.
+    func canShip(_ record: Record, _ keys: [NameTable.Name], _ object: ObjectID?, _ exchanged: ObjectID?) -> Bool {
         if record.kind == .link, !names.contains(record.object) { return false }
         guard let copy else { return true }
+        if !keys.allSatisfy({ copy.isAnnounced($0.parent) }) { return false }
         if let exchanged, !copy.isAnnounced(exchanged) { return false }
         switch record.kind {
         case .unlink, .rmdir, .rename: return object.map { copy.isAnnounced($0) } ?? false
@@ -154,6 +159,8 @@ extension PrimaryPlane {
         default: moved ?? .none
         }
     }
+
+    func isAnnounced(_ object: ObjectID) -> Bool { copy?.isAnnounced(object) ?? true }
 
     @discardableResult
     func shipName(_ record: Record, target: [UInt8]) -> StreamPosition {

@@ -9,7 +9,7 @@ import Replication
 extension PrimaryPlane {
     func repair(_ object: ObjectID, _ settlement: Settlement) {
         guard isStreaming else { return }
-        for key in settlement.repairNames { pendingNames.append((key, memory.reserved, Clock.monotonic)) }
+        for key in settlement.repairNames { pendingNames.append(key, after: memory.reserved) }
         guard !settlement.repairRanges.isEmpty || settlement.repairsSize || settlement.repairAttributes,
             names.contains(object)
         else { return }
@@ -145,20 +145,18 @@ extension PrimaryPlane {
     /// and nothing was published during it. Under a load that never lets that happen, new operations are held.
     func fillNames() {
         guard !pendingNames.isEmpty, isStreaming else {
-            pendingNames = []
+            pendingNames = PendingNames()
             return
         }
         guard memory.isRingEmpty else {
-            if pendingNames.contains(where: { memory.drained > $0.after + 4096 }) { namesInDoubt = true }
+            if pendingNames.entries.contains(where: { memory.drained > $0.after + 4096 }) { namesInDoubt = true }
             return
         }
-        var again: [(name: NameTable.Name, after: UInt64, since: UInt64)] = []
-        for (name, after, since) in pendingNames {
-            guard let path = names.path(of: name.parent) else { continue }
-            let found = tree.look(root: path.root.root, path: join(path.bytes, name.name))
-            if memory.isRingEmpty { fillName(name, found) } else { again.append((name, after, since)) }
+        for entry in pendingNames.take() {
+            guard let path = names.path(of: entry.name.parent) else { continue }
+            let found = tree.look(root: path.root.root, path: join(path.bytes, entry.name.name))
+            if memory.isRingEmpty { fillName(entry.name, found) } else { pendingNames.append(entry.name, after: entry.after, since: entry.since) }
         }
-        pendingNames = again
     }
 
     /// What a name means is shipped whatever the table says: after operations that ran at the same time, the table has the order
@@ -187,6 +185,11 @@ extension PrimaryPlane {
     /// Tells the peer that `key` means `found`, with its bytes.
     func tell(_ found: Tree.Found, at key: NameTable.Name, _ reason: FillQueue.Reason) {
         guard isStreaming, announce(found.object) else { return }
+        guard announce(key.parent) else {
+            // The peer has it under another name, and not yet the directory that it lies in now.
+            pendingNames.append(key, after: memory.reserved)
+            return
+        }
         timesPending.insert(key.parent)
         shipPresent(found.object, found, at: key)
         switch names.kind(of: found.object) {
@@ -230,7 +233,8 @@ extension PrimaryPlane {
         record.parent = key.parent
         record.name = key.name
         tracker.nameFillShipped(key)
-        announce(key.parent)
+        // A directory that it does not know yet is told with what is in it then.
+        guard announce(key.parent) else { return }
         timesPending.insert(key.parent)
         ship(record, about: [key.parent], isRepair: true)
     }

@@ -104,7 +104,7 @@ extension PrimaryPlane {
             let isUnnamed = operation.kind == .link && !names.contains(operation.object)
             if result.value >= 0, isUnknown || (isStreaming && isUnnamed) || (isStreaming && operation.position == .none && !wasShipped) {
                 // It began before this stream did, on an object that the peer is not told of yet, or its maker lost it.
-                for key in operation.names { pendingNames.append((key, memory.reserved, Clock.monotonic)) }
+                for key in operation.names { pendingNames.append(key, after: memory.reserved) }
             } else if result.value >= 0 {
                 applyName(operation, result)
             }

@@ -65,7 +65,7 @@ final class PrimaryPlane {
     var waitersSeen: UInt64 = 0
     var advancedTo: UInt64 = 0
     /// Names to be looked up once the ring is drained up to there.
-    var pendingNames: [(name: NameTable.Name, after: UInt64, since: UInt64)] = []
+    var pendingNames = PendingNames()
     /// Creations that are in the table although their makers have not returned.
     var decided: Set<SequenceNumber> = []
     /// Symbolic links that lead to what is not replicated, each as "path -> target".
@@ -240,7 +240,7 @@ final class PrimaryPlane {
     /// The open batch is wanted: somebody waits for it or soon for its space, or it is big. Space comes back with each
     /// journal write, so that one at a time is enough.
     var wantsCut: Bool {
-        mayCut && (release.isNeeded || batch.bytes >= Limits.batchBytes || batch.mustReach > 0 || (batch.makesRoom && batchesUnjournaled == 0))
+        mayCut && (release.isNeeded || batch.bytes >= Limits.batchBytes || batch.mustReach > 0 || !batch.cuts.isEmpty || (batch.makesRoom && batchesUnjournaled == 0))
     }
 
     /// Everything that was published while its repairs were read is in it too, unless that is more than a frame holds.
@@ -248,7 +248,7 @@ final class PrimaryPlane {
     var mayCut: Bool {
         if batch.isEmpty { return false }
         if batch.bytes >= Limits.batchBytesMax { return true }
-        let waitsForNames = pendingNames.first.map { Clock.monotonic - $0.since < Limits.namesNanoseconds } ?? false
+        let waitsForNames = pendingNames.since.map { Clock.monotonic - $0 < Limits.namesNanoseconds } ?? false
         return memory.drained >= batch.mustReach && !waitsForNames
     }
 
@@ -264,6 +264,7 @@ final class PrimaryPlane {
     func takeBatch() -> OpenBatch {
         counters.batches += 1
         batchesUnjournaled += 1
+        if let part = batch.takePart() { return part }
         var taken = OpenBatch()
         swap(&taken, &batch)
         taken.sequenceBelow = memory.drained
@@ -272,7 +273,7 @@ final class PrimaryPlane {
 
     /// The memory of a batch that was encoded is used again.
     func recycle(_ taken: consuming OpenBatch) {
-        guard batch.isEmpty else { return }
+        guard batch.isEmpty, taken.bytes <= Limits.batchBytesMax else { return }
         batch.records = taken.records
         batch.records.removeAll(keepingCapacity: true)
     }
@@ -335,7 +336,7 @@ final class PrimaryPlane {
         needsPeer = false
         fills.removeAll()
         pendingRepairs = []
-        pendingNames = []
+        pendingNames = PendingNames()
         copy = FirstCopy(plane: self)
     }
 
@@ -354,7 +355,7 @@ final class PrimaryPlane {
         fills.removeAll()
         batch = OpenBatch()
         pendingRepairs = []
-        pendingNames = []
+        pendingNames = PendingNames()
         if releasesLocally { permitAlone() }
     }
 }
@@ -371,15 +372,35 @@ struct OpenBatch {
     var makesRoom = false
     /// Everything below this ring sequence is in this batch or an earlier one.
     var sequenceBelow: UInt64 = 0
+    /// Where it must be divided: a pass of names over a large tree tells more than a frame holds.
+    var cuts: [(bytes: Int, count: UInt32, last: StreamPosition)] = []
     var bytes: Int { records.count }
     var isEmpty: Bool { count == 0 }
 
     mutating func append(_ record: Record, payload: UnsafeRawBufferPointer) {
+        if records.count - (cuts.last?.bytes ?? 0) + Record.bytesMax + payload.count > BatchHeader.rawBytesMax {
+            cuts.append((records.count, count, last))
+        }
         record.encode(into: &records)
         records.append(contentsOf: payload)
         if count == 0 { first = record.position }
         last = record.position
         count += 1
+    }
+
+    /// The first part of one that must be divided; it stands for no sequence of the ring, the last part for all.
+    mutating func takePart() -> OpenBatch? {
+        guard let cut = cuts.first else { return nil }
+        var part = OpenBatch()
+        part.records = Array(records[..<cut.bytes])
+        part.count = cut.count
+        part.first = first
+        part.last = cut.last
+        records.removeFirst(cut.bytes)
+        count -= cut.count
+        first = cut.last.next
+        cuts = cuts.dropFirst().map { ($0.bytes - cut.bytes, $0.count - cut.count, $0.last) }
+        return part
     }
 }
 

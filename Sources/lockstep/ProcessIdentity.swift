@@ -28,19 +28,21 @@ struct ProcessIdentity: Codable, Hashable {
         if isAlive { _ = cprocess_signal(descriptor, signal) }
     }
 
-    /// Waits until the process ended; false when it still lives at the bound.
+    /// Waits until the process ended with all its threads; false when it still lives at the bound. A process whose first thread
+    /// is a zombie may still hold files and locks.
     func waitUntilDead(within bound: Duration) -> Bool {
         let deadline = ContinuousClock.now + bound
         var descriptor: Int32 = -1
         guard cprocess_open(pid, &descriptor) == 0 else { return !isAlive }
         defer { close(descriptor) }
-        while isAlive {
-            let left = ContinuousClock.now.duration(to: deadline)
-            if left <= .zero { return false }
+        // The descriptor is bound before the look, as in `signal`.
+        guard ProcessEntry(pid: pid)?.identity == self else { return true }
+        while true {
+            let left = max(.zero, ContinuousClock.now.duration(to: deadline))
             var entry = pollfd(fd: descriptor, events: Int16(POLLIN), revents: 0)
-            _ = poll(&entry, 1, Int32(clamping: left.components.seconds * 1000 + 1))
+            if poll(&entry, 1, Int32(clamping: left.components.seconds * 1000 + left.components.attoseconds / 1_000_000_000_000_000 + 1)) > 0 { return true }
+            if ContinuousClock.now >= deadline { return false }
         }
-        return true
     }
 }
 

@@ -21,7 +21,7 @@ round() { # round NUMBER WHAT
     local programs=() number before code=0
     before=$(field a counters.operations)
     for number in 1 2 3 4; do
-        captured "$churn" "$pair/a/data" $((seed + $1 * 4 + number)) 2 > "$work/churn.$number" 2>&1 &
+        captured "$churn" "$pair/a/data" $((seed + $1 * 4 + number)) 2500 > "$work/churn.$number" 2>&1 &
         programs+=($!)
     done
     until_true 30 operations_passed $((before + 500)) || { echo "the programs did nothing"; code=1; }
