@@ -175,7 +175,7 @@ extension PrimaryPlane {
         }
         if operation.position != .none { shipOutcome(operation, succeeded: result.value >= 0, result) }
         if result.value >= 0, isStreaming, operation.kind == .link, !names.contains(operation.object) {
-            pendingNames.append((first, memory.reserved, Clock.monotonic))
+            pendingNames.append(first, after: memory.reserved)
             return
         }
         if result.value >= 0 { applyName(operation, result) }
