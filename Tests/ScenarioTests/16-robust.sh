@@ -38,7 +38,7 @@ cycles() {
 }
 
 check "$ROUNDS_OF_CYCLES open-write-close cycles: neither the program nor a daemon grows" cycles
-for program in robust_fork:"wrong 0 failed 0, lines whole: yes" robust_cancel:"canceled 160, wrong 0, lines whole: yes" \
+for program in robust_fork:"wrong 0 failed 0, lines whole: yes" robust_cancel:"canceled 160, wrong 0, lines whole: yes" robust_jumps:"canceled 80, wrong 0, lines whole: yes" \
     robust_interrupts:"wrong 0, signals: many" robust_stacks:"wrong: 0"; do
     check "${program%%:*}, then equal trees" good "${program%%:*}" "${program#*:}"
 done
