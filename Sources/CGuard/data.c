@@ -7,8 +7,11 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <stdio.h>
+#include <string.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/xattr.h>
 #include <unistd.h>
@@ -161,8 +164,48 @@ static void map(struct request *request, int file) {
         request_continue(request); /* mprotect can't make it writable later */
         return;
     }
+    /* bbolt, and with it etcd: maps what it opened for writing, and only reads. The filter sees what the same text makes
+       writable later; a C library's own mprotect, which is the allocator's and must be quick, it does not see. */
+    bool is_own_text = request->slot->notification.data.instruction_pointer >> 32 == 0;
+    if (is_own_text && !(request_argument(request, 2) & PROT_WRITE)) {
+        atomic_store(&request->shared->mapped, 1);
+        request_continue(request);
+        return;
+    }
     bool is_synchronous = (request_argument(request, 3) & MAP_TYPE) == MAP_SHARED_VALIDATE && (request_argument(request, 3) & MAP_SYNC);
     request_refuse(request, is_synchronous ? EOPNOTSUPP : EACCES, "a shared mapping that is or can be made writable");
+}
+
+/* "START-END rw-s OFFSET MAJOR:MINOR INODE   PATH": may it be made writable? */
+static bool is_replicated(char *line, uint64_t first, uint64_t end) {
+    unsigned long from, to, inode;
+    char permissions[5];
+    int path = 0;
+    if (sscanf(line, "%lx-%lx %4s %*x %*x:%*x %lu %n", &from, &to, permissions, &inode, &path) < 4) return true;
+    if (to <= first || from >= end || permissions[3] != 's' || inode == 0) return false;
+    line[strcspn(line, "\n")] = 0;
+    int file = open(line + path, O_PATH | O_CLOEXEC);
+    struct stat status;
+    bool is_other = file >= 0 && fstat(file, &status) == 0 && status.st_ino == inode && library_verdict(file) == 0;
+    if (file >= 0) close(file);
+    return !is_other;
+}
+
+static void protect(struct request *request) {
+    static __thread char line[PATH_MAX + 128];
+    uint64_t first = request_argument(request, 0), end = first + request_argument(request, 1);
+    bool found = false;
+    char path[64];
+    if (atomic_load(&request->shared->mapped)) {
+        snprintf(path, sizeof path, "/proc/%d/maps", request->caller.tid);
+        FILE *maps = fopen(path, "re");
+        found = maps == NULL;
+        while (!found && fgets(line, sizeof line, maps) != NULL) found = is_replicated(line, first, end);
+        if (maps != NULL) fclose(maps);
+    }
+    request->is_tracked = found;
+    if (found) request_refuse(request, EACCES, "a shared mapping to be made writable");
+    else request_continue(request);
 }
 
 /* ------------------------------------------------------------------ by number */
@@ -219,6 +262,10 @@ static int changed_argument(int number) {
 }
 
 bool data_execute(struct request *request) {
+    if (request->data->nr == SYS_mprotect || request->data->nr == SYS_pkey_mprotect) {
+        protect(request);
+        return true;
+    }
     int changed = changed_argument(request->data->nr);
     if (changed < 0) return false;
     int file = caller_descriptor(&request->caller, request_descriptor(request, changed));

@@ -5,10 +5,11 @@
  *   ALWAYS      by its number alone
  *   OPENS(n)    argument n has O_CREAT, O_TRUNC or O_TMPFILE: opening for writing alone changes nothing
  *   MAPS        a shared mapping of a descriptor
+ *   PROTECTS    memory made writable by a program's own text below 4 GiB (data.c says why only there)
  *   CONTROLS    an ioctl that clones, moves or reserves extents, or sets attributes
  *
  * NOT in the list, and why:
- *   msync, madvise, mprotect   no shared mapping of a replicated file that could be made writable exists: mmap is here
+ *   msync, madvise             no writable shared mapping of a replicated file exists: mmap is here
  *   close, dup*, fcntl         change no file
  *   vmsplice, tee              write to pipes only
  *   sync_file_range            no durability point
@@ -36,6 +37,8 @@
     GUARDED(SYS_pwritev, "pwritev", ALWAYS)             \
     GUARDED(SYS_pwritev2, "pwritev2", ALWAYS)           \
     GUARDED(SYS_ioctl, "ioctl", CONTROLS)               \
+    GUARDED(SYS_mprotect, "mprotect", PROTECTS)         \
+    GUARDED(SYS_pkey_mprotect, "pkey_mprotect", PROTECTS) \
     GUARDED(SYS_open, "open", OPENS(1))                 \
     GUARDED(SYS_openat2, "openat2", ALWAYS)             \
     GUARDED(SYS_creat, "creat", ALWAYS)                 \

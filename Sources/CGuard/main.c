@@ -118,7 +118,7 @@ static void free_slot(struct guard_slot *slot) {
 }
 
 static void answer(struct guard_slot *slot) {
-    struct request request = {.slot = slot, .data = &slot->notification.data, .caller = caller_of(listener, &slot->notification)};
+    struct request request = {.shared = shared, .slot = slot, .data = &slot->notification.data, .caller = caller_of(listener, &slot->notification)};
     if (slot->notification.pid == 0) {
         request.is_tracked = true;
         request_refuse(&request, EOPNOTSUPP, "a process of another PID namespace");

@@ -189,6 +189,9 @@ static void execute_open(struct request *request, const struct place *place, uin
         request_refuse(request, EOPNOTSUPP, "a FIFO opened for reading with O_CREAT");
         return;
     }
+    /* What is there and is not truncated stays what it is: libc's freopen opens once more what the library has opened. */
+    bool changes = !is_there || (flags & CHANGING & ~(uint64_t)O_CREAT) != 0;
+    request->is_tracked &= changes;
     if (!request_begin(request)) return;
     /* Never in the library's way: the caller's flag is given to the caller's descriptor. */
     int64_t opened = is_fifo ? open_fifo(request, place, flags)
@@ -197,7 +200,7 @@ static void execute_open(struct request *request, const struct place *place, uin
     if (opened < 0) return;
     request->answer = ANSWER_DESCRIPTOR;
     request->closes_on_exec = (flags & O_CLOEXEC) != 0;
-    if (!request->is_tracked) request->is_tracked = library_verdict((int)opened) != 0;
+    request->is_tracked |= changes && library_verdict((int)opened) != 0;
 }
 
 /* openat2: without RESOLVE flags like the others; with them the kernel must see the path as it is. */

@@ -15,6 +15,7 @@
 enum request_answer { ANSWER_VALUE, ANSWER_CONTINUE, ANSWER_DESCRIPTOR, ANSWER_NOBODY };
 
 struct request {
+    struct guard_shared *shared;
     struct guard_slot *slot;
     const struct seccomp_data *data;
     struct caller caller;

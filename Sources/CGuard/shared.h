@@ -45,6 +45,7 @@ struct guard_count {
 
 struct guard_shared {
     _Atomic(uint32_t) rung;        /* the agent has told the keeper that counts changed */
+    _Atomic(uint32_t) mapped;      /* somebody may have a read-only shared mapping that mprotect could make writable */
     struct guard_count counts[GUARD_COUNTS_MAX];
     struct guard_slot slots[GUARD_THREADS_MAX];
 };

@@ -26,7 +26,7 @@
 #define X32_BIT 0x40000000u
 #define NAMELESS_FILE (O_TMPFILE & ~O_DIRECTORY)
 
-enum test { ALWAYS, MAPS, CONTROLS, OPENS_0, OPENS_1, OPENS_2, TESTS };
+enum test { ALWAYS, MAPS, PROTECTS, CONTROLS, OPENS_0, OPENS_1, OPENS_2, TESTS };
 #define OPENS(n) (OPENS_0 + (n))
 
 static const struct {
@@ -98,6 +98,11 @@ static void build(struct program *p) {
     put_any_bit(p, MAP_SHARED, p->start, allow); /* MAP_SHARED_VALIDATE has the bit too */
     put_load(p, argument(3));
     tests[MAPS] = p->start;
+    put_equal(p, 0, notify, allow);
+    put_load(p, offsetof(struct seccomp_data, instruction_pointer) + 4);
+    put_any_bit(p, PROT_WRITE, p->start, allow);
+    put_load(p, argument(2));
+    tests[PROTECTS] = p->start;
     for (int index = CONTROL_COUNT - 1; index >= 0; index--)
         put_equal(p, controls[index], tests[ALWAYS], index == CONTROL_COUNT - 1 ? allow : p->start);
     put_load(p, argument(1));

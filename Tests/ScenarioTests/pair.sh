@@ -155,6 +155,12 @@ field() {
     case $code in 0 | 1 | 75) ;; *) return 1 ;; esac # 1 and 75 are answers
     sqlite3 :memory: "SELECT json_extract(value, '\$.$2') FROM json_each(CAST(readfile('$work/status.json') AS TEXT), '\$.nodes') WHERE json_extract(value, '\$.node') = '$1'"
 }
+# guarded COLUMN [PROGRAM]: calls that the guard captured or refused, of all programs or one
+guarded() {
+    sandbox status "$pair" --json > "$work/status.json" || [ $? != 69 ] || return 1
+    sqlite3 :memory: "SELECT coalesce(sum(json_extract(call.value, '\$.$1')), 0) FROM json_each(CAST(readfile('$work/status.json') AS TEXT), '\$.nodes') AS node,
+        json_each(node.value, '\$.guarded') AS call WHERE json_extract(node.value, '\$.node') = 'a' AND ('${2:-}' = '' OR json_extract(call.value, '\$.program') = '${2:-}')"
+}
 field_is() { [ "$(field "$1" "$2")" = "$3" ]; }
 
 # ---------------------------------------------------------------- programs

@@ -120,6 +120,17 @@ static int map_calls(void) {
     return report(0);
 }
 
+/* Read-only at first. */
+static int protect_calls(void) {
+    int file = opened("protected");
+    if (ftruncate(file, 4096) != 0) return 2;
+    long address = RAW(SYS_mmap, 0, 4096, PROT_READ, MAP_SHARED, file, 0);
+    if (address < 0 && address > -4096) return report(address);
+    long answer = RAW(SYS_mprotect, address, 4096, PROT_READ | PROT_WRITE);
+    if (answer == 0) strcpy((char *)address, "protected");
+    return report(answer);
+}
+
 #ifndef STATIC
 /* The environment is emptied by a call that the library does not see. */
 static int cleared_calls(void) {
@@ -187,7 +198,7 @@ int main(int count, char **arguments) {
         const char *name;
         int (*route)(void);
     } routes[] = {
-        {"inline", inline_calls}, {"names", names}, {"int80", interrupt_calls}, {"io_uring", ring_calls}, {"mmap", map_calls},
+        {"inline", inline_calls}, {"names", names}, {"int80", interrupt_calls}, {"io_uring", ring_calls}, {"mmap", map_calls}, {"mprotect", protect_calls},
         {"vfork", vfork_calls}, {"reuse", reused_calls},
 #ifndef STATIC
         {"cleared", cleared_calls}, {"dlmopen", second_calls}, {"dlsym", looked_up_calls},
