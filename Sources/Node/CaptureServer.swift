@@ -84,6 +84,8 @@ final class CaptureServer {
                 }
             }
             if result == -EAGAIN { return events }
+            // Said once when a keeper ended before it had read everything; what it sent before is still there.
+            if result == -ECONNRESET { continue }
             let received = [descriptors.0, descriptors.1, descriptors.2, descriptors.3].prefix(Int(count))
             func drop() { for descriptor in received { Glibc.close(descriptor) } }
             guard result == MemoryLayout<lockstep_message>.size else {

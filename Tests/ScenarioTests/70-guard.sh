@@ -106,10 +106,10 @@ together() {
 }
 check "eight programs at once" together
 
-# under_load WHAT: kills while raw appends are in flight
+# under_load WHAT [PRODUCT]: kills while raw appends are in flight
 under_load() {
-    local load pid killed=0
-    "$product/lockstep" sandbox run -q "$pair" -- "$appends" "$data/$1" 5000000 > "$work/load" 2>&1 &
+    local load pid killed=0 grown=0
+    "${2:-$product}/lockstep" sandbox run -q "$pair" -- "$appends" "$data/$1" 5000000 > "$work/load" 2>&1 &
     load=$!
     until_true 20 [ -s "$data/$1" ] || return 1
     while [ $killed -lt "$rounds" ] && kill -0 $load 2> /dev/null; do
@@ -125,10 +125,10 @@ under_load() {
     echo "killed $killed times: $(grep succeeded "$work/load")"
     [ $killed = "$rounds" ] && settled
 }
-grows() { # some calls more than when it was looked at last
-    local before=${grown:-0}
-    grown=$(stat -c %s "$1")
-    [ $((grown - before)) -gt 1600 ]
+grows() { # a hundred calls more than when it was looked at last
+    local now
+    now=$(stat -c %s "$1")
+    [ $((now - grown)) -gt 1600 ] && grown=$now
 }
 agents() {
     local process
@@ -144,6 +144,37 @@ rounds=$((rounds < 12 ? rounds : 12))
 check "an agent that is killed again and again: an answer or an error for each, the next calls work" under_load agent
 restarted() { grep -q 'the agent was killed by signal 9; another one goes on' "$work/load"; }
 check "and it says so" restarted
+
+# ---------------------------------------------------------------- what these two would see
+
+# broken NAME FILE SED ...: the product, with one line changed in each of these files
+broken() {
+    local sources=$work/$1-sources name=$1
+    mkdir -p "$sources/tools" "$work/$1" && cp -r "$top/Sources" "$sources/" && cp "$top/tools/build-keeper" "$sources/tools/" && cp "$product"/* "$work/$1/" || return 1
+    shift
+    while [ $# -gt 0 ]; do
+        sed -i "$2" "$sources/Sources/$1"
+        ! cmp -s "$sources/Sources/$1" "$top/Sources/$1" || { echo "$1 is not changed"; return 1; }
+        shift 2
+    done
+    "$sources/tools/build-keeper" "$work/$name"
+}
+# Interrupted after it was received, a call is made again.
+doubled_by_signals() {
+    broken restarting CKeeper/filter.c 's/NEW_LISTENER | SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV;/NEW_LISTENER;/' || return 1
+    "$work/restarting/lockstep" sandbox run -q "$pair" -- "$appends" "$data/storm" 3000 storm > "$work/storm" 2>&1
+    grep '^record .* where .* should be' "$work/storm" || { cat "$work/storm"; return 1; }
+}
+# What a dead agent was executing is executed again; most die between the call and its end.
+doubled_by_deaths() {
+    broken repeating CGuard/main.c 's/state == GUARD_RECEIVED) {/state != GUARD_EXECUTED) {/' \
+        CGuard/data.c 's/    request_value(request, done);/    usleep(2000);&/' || return 1
+    under_load agent "$work/repeating" > "$work/repeated" 2>&1
+    grep '^record .* where .* should be' "$work/load" || { cat "$work/repeated" "$work/load"; return 1; }
+}
+check "control: without killable waits the storm doubles appends" doubled_by_signals
+check "control: a successor that repeats doubles appends" doubled_by_deaths
+check "the pair is equal after that" settled
 
 # ---------------------------------------------------------------- who the caller is
 
