@@ -82,8 +82,9 @@ done
 
 run_plainly() { (cd "$1/tree" && "${@:2}" "$1/tree" "$1/outside" < /dev/null > "$1/out" 2> "$1/err"); }
 
-# What the library refuses to start is started where the guard is on.
-runs_as() { [ "$1" = uncovered ] && echo unguarded || echo captured; }
+# What the library refuses to start is started where the guard is on. Opens of posix_spawn's child that fail anyhow (of a
+# directory, of a link) are its own calls, and would be counted.
+runs_as() { case $1 in uncovered | spawn_actions) echo unguarded ;; *) echo captured ;; esac; }
 
 through_daemon() { # through_daemon NAME PREPARE EXPECTED COMMAND...: the same output as plain, and equal trees
     local name=$1 prepare=$2 expected=$3 plain=$work/plain-$1 code plain_code

@@ -4,7 +4,7 @@
 #include <spawn.h>
 extern char **environ;
 static posix_spawn_file_actions_t actions;
-static char *echo[] = {"sh", "-c", "echo $0; pwd | sed 's/.*\\///' >&2; ls /proc/self/fd | wc -l", "said", NULL};
+static char *echo[] = {"sh", "-c", "echo $0; case $PWD in */d) echo in d;; *) echo above;; esac >&2; ls /proc/self/fd | wc -l", "said", NULL};
 static void start(void) { posix_spawn_file_actions_init(&actions); }
 static void spawned(const char *what) {
     pid_t child = 0;
