@@ -49,7 +49,10 @@ struct DemoRun {
         DemoRun.step(5, "SIGKILL: database, keepers and daemon of node \(first)")
         application.expectEnd()
         // What is under way lies in shared memory: held on to, it can be looked at when all who wrote it are dead.
-        let memory = try DemoMemory.open(of: sandbox.keepers(first))
+        // Keepers that are stopped give no new process any: what is forked after the look would not be seen in it.
+        let keepers = sandbox.keepers(first)
+        for keeper in keepers { keeper.signal(SIGSTOP) }
+        let memory = try DemoMemory.open(of: keepers)
         let killed = ContinuousClock.now
         try sandbox.kill(first, .node)
         report.acknowledged = try application.waitUntilEnded()
