@@ -54,7 +54,7 @@ static long change(const struct attribute *a, int descriptor, bool path_only) {
     intent->mode = target.mode;
     intent->descriptor = path_only ? -1 : descriptor;
     intent->argument = (uint64_t)a->flags;
-    intent->name_bytes = (uint16_t)strlen(a->name);
+    intent->name_bytes = (uint16_t)strnlen(a->name, XATTR_NAME_MAX);
     memcpy(capture.arena->inlines[capture.index], a->name, intent->name_bytes);
     if (a->bytes)
         memcpy(capture.payload, a->value, a->bytes);

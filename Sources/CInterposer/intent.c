@@ -195,12 +195,27 @@ void capture_target_name(struct capture *capture, const struct place *place) {
 
 /* ------------------------------------------------------------------ order */
 
+static uint32_t blocks_of(const struct lockstep_intent *intent) {
+    return intent->block == LOCKSTEP_NO_BLOCK ? 0 : (intent->payload_bytes + LOCKSTEP_BLOCK_BYTES - 1) / LOCKSTEP_BLOCK_BYTES;
+}
+
+static void return_blocks(struct lockstep_arena *arena, uint32_t first, uint32_t count) {
+    if (count)
+        atomic_fetch_or(&arena->blocks_free, (count == 64 ? ~0ull : (1ull << count) - 1) << first);
+}
+
+/* Who gives the intent back counts its blocks by the payload: those behind a shorter one go back now. */
+void capture_shorten(struct capture *capture, size_t payload_bytes) {
+    struct lockstep_intent *intent = capture->intent;
+    uint32_t before = blocks_of(intent);
+    intent->payload_bytes = (uint32_t)payload_bytes;
+    uint32_t left = blocks_of(intent);
+    return_blocks(capture->arena, intent->block + left, before - left);
+}
+
 static void give_back(struct capture *capture) {
     struct lockstep_intent *intent = capture->intent;
-    uint32_t blocks = intent->block == LOCKSTEP_NO_BLOCK
-        ? 0 : (intent->payload_bytes + LOCKSTEP_BLOCK_BYTES - 1) / LOCKSTEP_BLOCK_BYTES;
-    if (blocks)
-        atomic_fetch_or(&capture->arena->blocks_free, (blocks == 64 ? ~0ull : (1ull << blocks) - 1) << intent->block);
+    return_blocks(capture->arena, intent->block, blocks_of(intent));
     atomic_fetch_or(&capture->arena->intents_free, 1ull << capture->index);
 }
 

@@ -156,6 +156,8 @@ void capture_outlived(struct capture *capture, struct capture *inner);
 bool capture_is_wanted(const struct capture *capture);
 /* Not published after all: intent and space go back. */
 void capture_drop(struct capture *capture);
+/* Before publication: fewer bytes than it was begun for. */
+void capture_shorten(struct capture *capture, size_t payload_bytes);
 /* Offsets beyond it would not fit a record together with their bytes: EFBIG in the tree, on every file system. */
 #define OFFSET_MAX (INT64_MAX - (1 << 30))
 uint64_t milliseconds_now(void);

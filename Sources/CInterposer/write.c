@@ -121,7 +121,7 @@ static long write_chunk(struct writing *w, struct source *source, size_t bytes, 
             capture_drop(&capture);
             return -EFAULT;
         }
-        capture.intent->payload_bytes = (uint32_t)(bytes = copied);
+        capture_shorten(&capture, bytes = copied);
     }
     if (locked)
         offset_lock(&lock, &w->target.object, &capture);

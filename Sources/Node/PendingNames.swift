@@ -18,8 +18,14 @@ struct PendingNames {
     var since: UInt64? { entries.first?.since }
     func contains(_ name: NameTable.Name) -> Bool { known.contains(name) }
 
-    mutating func append(_ name: NameTable.Name, after: UInt64, since: UInt64 = Clock.monotonic) {
-        if known.insert(name).inserted { entries.append(Entry(name: name, after: after, since: since)) }
+    mutating func append(_ name: NameTable.Name, after: UInt64) {
+        if known.insert(name).inserted { entries.append(Entry(name: name, after: after, since: Clock.monotonic)) }
+    }
+
+    /// What was put off again waits since it was first asked for: a batch is not held back for it for ever.
+    mutating func keepTimes(of earlier: [Entry]) {
+        let first = Dictionary(uniqueKeysWithValues: earlier.map { ($0.name, $0) })
+        entries = entries.map { first[$0.name] ?? $0 }
     }
 
     /// All of them, to be looked up now.

@@ -47,6 +47,7 @@ extension PrimaryPlane {
         timesPending.insert(object)
         if settlement.repairAttributes {
             tracker.attributesShipped(object)
+            guard let attributes = attributes(of: object, path.bytes) else { return false }
             // In this order: each may change what the next one sets. One without a name takes all attributes away.
             var record = Record(.chown)
             record.object = object
@@ -56,7 +57,7 @@ extension PrimaryPlane {
             record = Record(.removeAttribute)
             record.object = object
             ship(record, about: [object], isRepair: true)
-            shipAttributes(object, path)
+            shipAttributes(object, attributes)
             if names.kind(of: object) != .symbolicLink {
                 record = Record(.chmod)
                 record.object = object
@@ -152,11 +153,13 @@ extension PrimaryPlane {
             if pendingNames.entries.contains(where: { memory.drained > $0.after + 4096 }) { namesInDoubt = true }
             return
         }
-        for entry in pendingNames.take() {
+        let asked = pendingNames.take()
+        for entry in asked {
             guard let path = names.path(of: entry.name.parent) else { continue }
             let found = tree.look(root: path.root.root, path: join(path.bytes, entry.name.name))
-            if memory.isRingEmpty { fillName(entry.name, found) } else { pendingNames.append(entry.name, after: entry.after, since: entry.since) }
+            if memory.isRingEmpty { fillName(entry.name, found) } else { pendingNames.append(entry.name, after: entry.after) }
         }
+        if !pendingNames.isEmpty { pendingNames.keepTimes(of: asked) }
     }
 
     /// What a name means is shipped whatever the table says: after operations that ran at the same time, the table has the order
@@ -260,14 +263,23 @@ extension PrimaryPlane {
             guard let link = tree.target(root: path.root.root, path: path.bytes) else { return false }
             (record.argument, target) = linkOnWire(link, in: key.parent)
         }
+        guard let attributes = attributes(of: object, path.bytes) else { return false }
         target.withUnsafeBytes { _ = ship(record, payload: $0, about: [object, key.parent]) }
-        shipAttributes(object, path)
+        shipAttributes(object, attributes)
         return true
     }
 
+    /// Read before anything is told of the object. Nil: it is not there any more, or they can't be read, and the stream ends.
+    func attributes(of object: ObjectID, _ path: [UInt8]) -> [ExtendedAttributes.Attribute]? {
+        do { return try tree.attributes(of: object, path: path) } catch {
+            refusal = "\(tree.display(object.root, path)): \(error), so it can't be copied"
+            return nil
+        }
+    }
+
     /// Those that it has; the records before have taken all others away.
-    func shipAttributes(_ object: ObjectID, _ path: (root: ObjectID, bytes: [UInt8])) {
-        for attribute in tree.attributes(root: path.root.root, path: path.bytes) {
+    func shipAttributes(_ object: ObjectID, _ attributes: [ExtendedAttributes.Attribute]) {
+        for attribute in attributes {
             var record = Record(.setAttribute)
             record.object = object
             record.name = attribute.name
@@ -285,6 +297,6 @@ extension PrimaryPlane {
         record.group = found.status.group
         record.modificationTime = found.status.modified_nanoseconds
         ship(record, about: [root.object])
-        shipAttributes(root.object, (root.object, []))
+        shipAttributes(root.object, attributes(of: root.object, []) ?? [])
     }
 }

@@ -117,12 +117,13 @@ final class Tree {
         return count >= 0 ? buffer.prefix(count).map { UInt8(bitPattern: $0) } : nil
     }
 
-    /// Extended attributes, access control lists among them.
-    func attributes(root: UInt32, path: [UInt8]) -> [ExtendedAttributes.Attribute] {
-        let descriptor = openPath(root: root, path: path)
-        guard descriptor >= 0 else { return [] }
+    /// Extended attributes, access control lists among them; nil if `object` is not there any more.
+    func attributes(of object: ObjectID, path: [UInt8]) throws -> [ExtendedAttributes.Attribute]? {
+        let descriptor = openPath(root: object.root, path: path)
+        guard descriptor >= 0 else { return nil }
         defer { close(descriptor) }
-        return (try? ExtendedAttributes.all(of: "/proc/self/fd/\(descriptor)")) ?? []
+        guard identify(descriptor, root: object.root)?.object == object else { return nil }
+        return try ExtendedAttributes.all(of: "/proc/self/fd/\(descriptor)")
     }
 
     // MARK: All names
