@@ -119,12 +119,16 @@ final class Scratch {
             #expect(fcntl(descriptor, F_GETFD) == FD_CLOEXEC)
             close(descriptor)
         }
-        // What does not fit is an error, and leaves no descriptor behind.
-        let before = try Directory.names(path: "/proc/self/fd").count
-        #expect(lockstep_send_message(a.raw, text, 5, sent, 2) == 5)
+        // What does not fit is an error, and leaves no descriptor behind: nobody holds the other end of what was sent.
+        var carried: [Int32] = [0, 0]
+        #expect(socketpair(AF_UNIX, Int32(SOCK_STREAM.rawValue | SOCK_CLOEXEC.rawValue), 0, &carried) == 0)
+        let kept = FileDescriptor(owning: carried[0])
+        #expect(lockstep_send_message(a.raw, text, 5, [carried[1], carried[1]], 2) == 5)
+        close(carried[1])
         #expect(lockstep_receive_message(b.raw, &received, 4, &descriptors, &count, 0) == Int64(-EMSGSIZE))
         #expect(count == 0)
-        #expect(try Directory.names(path: "/proc/self/fd").count == before)
+        var hangup = pollfd(fd: kept.raw, events: Int16(POLLIN), revents: 0)
+        #expect(poll(&hangup, 1, 10_000) == 1 && hangup.revents & Int16(POLLHUP) != 0)
         var pid: Int32 = 0, user: UInt32 = 0, group: UInt32 = 0
         #expect(lockstep_peer_credentials(a.raw, &pid, &user, &group) == 0)
         #expect(pid == getpid() && user == getuid())
