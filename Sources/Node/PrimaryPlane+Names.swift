@@ -10,7 +10,7 @@ extension PrimaryPlane {
     func readNames() throws {
         names = NameTable(roots: tree.roots.map(\.object))
         try tree.walk(
-            found: { entry in change { try names.insert(entry.object, NameTable.Kind(mode: entry.mode), entry.parent, entry.name) } },
+            found: { entry in _ = change { try names.insert(entry.object, NameTable.Kind(mode: entry.mode), entry.parent, entry.name) } },
             skipped: { log.info("\($0) is neither file, directory nor symbolic link: not replicated") })
         namesAreKnown = true
         namesReadAt = memory.drained
@@ -44,11 +44,12 @@ extension PrimaryPlane {
         var gone: [NameTable.Name] = []
         if !undrained { names.forEachName { name, _, _ in if !seen.contains(name) { gone.append(name) } } }
         for key in gone where !inFlight.contains(key) {
-            guard names.lookup(key.parent, key.name) != nil, let path = names.path(of: key.parent),
-                tree.look(root: path.root.root, path: join(path.bytes, key.name)) == nil
-            else { continue }
+            guard names.lookup(key.parent, key.name) != nil else { continue }
+            let path = names.path(of: key.parent)
+            if let path, tree.look(root: path.root.root, path: join(path.bytes, key.name)) != nil { continue }
             noteNameless(names.remove(key.parent, key.name))
-            shipAbsent(key)
+            // In a directory that has no name itself: its removal was told.
+            if path != nil { shipAbsent(key) } else { noteNameless(key.parent) }
             repaired += 1
         }
         lookAtLinks()

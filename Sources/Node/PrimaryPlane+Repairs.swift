@@ -155,7 +155,15 @@ extension PrimaryPlane {
         }
         let asked = pendingNames.take()
         for entry in asked {
-            guard let path = names.path(of: entry.name.parent) else { continue }
+            guard let path = names.path(of: entry.name.parent) else {
+                // Gone, and so are its names; or not where it was: the comparison of all names finds it.
+                noteNameless(entry.name.parent)
+                if names.contains(entry.name.parent) {
+                    namesInDoubt = true
+                    pendingNames.append(entry.name, after: entry.after)
+                }
+                continue
+            }
             let found = tree.look(root: path.root.root, path: join(path.bytes, entry.name.name))
             if memory.isRingEmpty { fillName(entry.name, found) } else { pendingNames.append(entry.name, after: entry.after) }
         }
@@ -226,7 +234,7 @@ extension PrimaryPlane {
         record.targetName = key.name
         record.object = found.object
         let isKnown = isStreaming && announce(found.object) && announce(key.parent)
-        change { try names.move(old.parent, old.name, to: key.parent, key.name) }
+        _ = change { try names.move(old.parent, old.name, to: key.parent, key.name) }
         if isKnown { ship(record, about: [found.object, key.parent, old.parent], isRepair: true) }
     }
 

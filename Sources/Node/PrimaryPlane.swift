@@ -253,7 +253,7 @@ final class PrimaryPlane {
     }
 
     /// Bytes that the stream says wrongly are still to be read: durability points are held.
-    var owesRepairs: Bool { !pendingRepairs.isEmpty || !pendingNames.isEmpty || fills.isAnyInDoubt }
+    var owesRepairs: Bool { namesInDoubt || !pendingRepairs.isEmpty || !pendingNames.isEmpty || fills.isAnyInDoubt }
 
     /// A durability point on `object` must wait for what is still to be read.
     func mustHold(_ object: ObjectID) -> Bool {

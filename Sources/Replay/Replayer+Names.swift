@@ -223,6 +223,8 @@ extension Replayer {
             try calling { () throws(SystemError) in try place.removeDirectory() }
             table.remove(parent, name)
             forget(object)
+            // Nothing is to come into it any more.
+            owed = owed.filter { $0.parent != object }
         case .symbolicLink, .file:
             let place = try place(parent, name)
             // One whose bytes are in doubt is not to come back.

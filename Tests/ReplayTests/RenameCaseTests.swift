@@ -42,6 +42,15 @@ import Testing
         #expect(stage.text("g") == "two" && stage.replayer.owedNames == 0)
     }
 
+    @Test func `@R3 what was owed to a directory goes with it`() throws {
+        let stage = try stage()
+        try stage.mkdir(6, "e")
+        try stage.rename("gone", to: "x", targetIn: 6)
+        #expect(stage.replayer.owedNames == 1)
+        try stage.name(.rmdir, "e")
+        #expect(stage.replayer.owedNames == 0)
+    }
+
     @Test func `@R4 an exchange with nothing leaves both names to name fills`() throws {
         let stage = try stage()
         try stage.rename("gone", to: "g", flags: 2)
