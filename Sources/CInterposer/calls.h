@@ -2,7 +2,7 @@
  * calls.h: the one list of calls that the library wraps. tools/build-interposer makes the exported names from it.
  *
  * NOT wrapped, and why:
- *   close, dup*, fcntl, recvmsg     there is no descriptor table: a verdict is made from the descriptor at the call
+ *   close, fcntl, recvmsg           what a number means is asked at each call (verdicts.c)
  *   lseek, read*                    change no file; the offset is asked for at the write
  *   fork                            a child finds the process page empty (MADV_WIPEONFORK) and gets its own arena
  *   fwrite, fprintf, fputs, fflush, fclose, dprintf, perror, err, ...
@@ -48,6 +48,10 @@ CALL(__openat64_2)
 CALL(creat)
 CALL(creat64)
 CALL(open_by_handle_at)
+CALL(dup)
+CALL(dup2)
+CALL(__dup2)
+CALL(dup3)
 CALL(umask)
 
 /* names.c: captured; across the border of the tree EXDEV; whiteout refused */

@@ -1,6 +1,6 @@
 /*
  * faults.c: LOCKSTEP_FAULT=label:count:stop|kill ends or stops the process at the count-th passage of a labelled
- * instruction. Only in builds with LOCKSTEP_FAULTS; a product has none of this.
+ * instruction. LOCKSTEP_TRUST_NUMBERS: a known number is believed whatever its file's generation (verdicts.c). Only in builds with LOCKSTEP_FAULTS; a product has none of this.
  */
 #ifdef LOCKSTEP_FAULTS
 #define _GNU_SOURCE
@@ -12,12 +12,15 @@
 static char fault_label[32];
 static _Atomic(long) fault_count;
 static int fault_signal;
+bool fault_trusts_numbers;
 
 void fault_attach(char *const envp[]) {
     const char *value = NULL;
     for (; *envp; envp++)
         if (strncmp(*envp, "LOCKSTEP_FAULT=", 15) == 0)
             value = *envp + 15;
+        else if (strncmp(*envp, "LOCKSTEP_TRUST_NUMBERS=", 23) == 0)
+            fault_trusts_numbers = true;
     const char *colon = value ? strchr(value, ':') : NULL;
     const char *action = colon ? strchr(colon + 1, ':') : NULL;
     if (!value)

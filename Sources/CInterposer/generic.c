@@ -30,6 +30,9 @@ static long dispatch(long number, long a, long b, long c, long d, long e, long f
     case SYS_openat: return captured_open((int)a, (char *)b, (int)c, (mode_t)d);
     case SYS_openat2: return captured_openat2((int)a, (char *)b, (void *)c, (size_t)d);
     case SYS_open_by_handle_at: return captured_open_by_handle((int)a, (void *)b, (int)c);
+    case SYS_dup: return passed_dup((int)a);
+    case SYS_dup2: return passed_dup2((int)a, (int)b);
+    case SYS_dup3: return passed_dup3((int)a, (int)b, (int)c);
     case SYS_unlink: return captured_unlink(AT_FDCWD, (char *)a, 0);
     case SYS_rmdir: return captured_unlink(AT_FDCWD, (char *)a, AT_REMOVEDIR);
     case SYS_unlinkat: return captured_unlink((int)a, (char *)b, (int)c);

@@ -1,14 +1,15 @@
 /*
  * identity.c: in the tree or not.
  *
- *   descriptor --statx(INO, TYPE)--> device of no root ------------------------------> outside
- *              --generation--------> cache (inode, generation) --------------------> verdict
- *                                     | miss
+ *   descriptor --known number, same generation---------------------------------------> verdict   (verdicts.c)
+ *              --statx(INO, TYPE)--> device of no root ------------------------------> outside
+ *              --generation--------> known (inode, generation) --------------------> verdict   (verdicts.c)
+ *                                     | not known
  *                                     v
  *                  path in /proc/thread-self/fd, on the mount of the root --prefix, exclusions--> verdict
  *
- * There is no descriptor table: descriptors come and go by routes that no library sees. An identity keeps its verdict
- * because a rename across the border of the tree is answered with EXDEV. statx is never asked for times: that would
+ * Descriptors come and go by routes that no library sees: the kernel is asked at each call which file it is. An identity
+ * keeps its verdict because a rename across the border of the tree is answered with EXDEV. statx is never asked for times: that would
  * make the next write of an ext4 inode dirty it (multigrain timestamps).
  */
 #define _GNU_SOURCE
@@ -18,44 +19,6 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
-
-/* ------------------------------------------------------------------ cache */
-
-/* Two words per entry, without a lock: `check` is the inode mixed with `value`, so that halves of two different
-   entries never agree. value = | generation 32 | first root of the device 8 | root 8 | verdict 8 | 1 | */
-#define CACHE_ENTRIES 2048u
-static struct {
-    _Atomic(uint64_t) check, value;
-} cache[CACHE_ENTRIES];
-
-static uint64_t mixed(uint64_t x) {
-    x *= 0x9e3779b97f4a7c15ull;
-    x ^= x >> 29;
-    return x * 0xbf58476d1ce4e5b9ull;
-}
-
-static unsigned place_of(uint64_t inode, uint32_t generation) {
-    return (unsigned)(mixed(inode ^ ((uint64_t)generation << 32)) >> 40) % CACHE_ENTRIES;
-}
-
-static bool cached(uint64_t inode, uint32_t generation, uint32_t first, uint32_t *root, long *verdict) {
-    unsigned place = place_of(inode, generation);
-    uint64_t value = atomic_load_explicit(&cache[place].value, memory_order_relaxed);
-    uint64_t check = atomic_load_explicit(&cache[place].check, memory_order_relaxed);
-    if ((check ^ mixed(value)) != inode || (uint32_t)(value >> 32) != generation || ((value >> 24) & 0xff) != first
-        || !(value & 1))
-        return false;
-    *root = (uint32_t)(value >> 16) & 0xff;
-    *verdict = (long)((value >> 8) & 0xff);
-    return true;
-}
-
-static void remember(uint64_t inode, uint32_t generation, uint32_t first, uint32_t root, long verdict) {
-    unsigned place = place_of(inode, generation);
-    uint64_t value = (uint64_t)generation << 32 | first << 24 | root << 16 | (uint64_t)verdict << 8 | 1;
-    atomic_store_explicit(&cache[place].value, value, memory_order_relaxed);
-    atomic_store_explicit(&cache[place].check, inode ^ mixed(value), memory_order_relaxed);
-}
 
 /* ------------------------------------------------------------------ by path */
 
@@ -205,13 +168,16 @@ static long decide(int descriptor, struct target *target, uint32_t first) {
         return -EIO;
     }
     target->object.root = root;
-    remember(target->object.inode, target->object.generation, first, root, verdict);
+    verdict_remember(target, first, verdict);
     return verdict;
 }
 
 static long identify_kind(int descriptor, struct target *target, bool regular_only) {
+    long verdict;
     if (!attached())
         return OUTSIDE;
+    if (verdict_of_descriptor(descriptor, target, &verdict))
+        return verdict;
     struct statx status;
     if (kernel(SYS_statx, descriptor, "", AT_EMPTY_PATH, STATX_TYPE | STATX_INO, &status) != 0) {
         target->mode = 0;
@@ -230,19 +196,21 @@ static long identify_kind(int descriptor, struct target *target, bool regular_on
     target->object.inode = status.stx_ino;
     if (generation_of_descriptor(descriptor, status.stx_mode, &target->object.generation) < 0)
         return -EIO;
-    long verdict;
-    if (cached(status.stx_ino, target->object.generation, first, &target->object.root, &verdict))
-        return verdict;
-    return decide(descriptor, target, first);
+    if (!verdict_of_identity(target, first, &verdict))
+        verdict = decide(descriptor, target, first);
+    if (verdict >= 0)
+        verdict_remember_descriptor(descriptor, target, first, verdict);
+    return verdict;
 }
 
 long identify(int descriptor, struct target *target) { return identify_kind(descriptor, target, false); }
 long identify_regular(int descriptor, struct target *target) { return identify_kind(descriptor, target, true); }
 
-/* For the guard's agents, which are covered programs themselves. */
+/* For the guard's agents, which are covered programs themselves and get each descriptor past the library. */
 int lockstep_verdict(int descriptor);
 EXPORTED int lockstep_verdict(int descriptor) {
     struct target target;
+    verdict_forget(descriptor);
     return attached() ? (int)identify(descriptor, &target) : -ENOTCONN;
 }
 

@@ -61,7 +61,7 @@ enum verdict { OUTSIDE = 0, TRACKED = 1 }; /* or -errno: refused */
 struct target {
     struct lockstep_object object;
     uint64_t device;
-    uint32_t mode; /* st_mode: type, and permissions as far as statx gave them */
+    uint32_t mode; /* the type bits of st_mode */
 };
 
 /* Is the file or directory behind this descriptor (O_PATH allowed) replicated? OUTSIDE, TRACKED or -errno.
@@ -69,6 +69,14 @@ struct target {
 long identify(int descriptor, struct target *target);
 /* The same for calls that only concern regular files; others are OUTSIDE without a further look. */
 long identify_regular(int descriptor, struct target *target);
+/* verdicts.c: what was found out before. `first`: the first root on the file's device. A verdict of a descriptor gives the
+   whole target, one of an identity its root. */
+bool verdict_of_descriptor(int descriptor, struct target *target, long *verdict);
+bool verdict_of_identity(struct target *target, uint32_t first, long *verdict);
+void verdict_remember(const struct target *target, uint32_t first, long verdict);
+void verdict_remember_descriptor(int descriptor, const struct target *target, uint32_t first, long verdict);
+/* The number means something new from here on. */
+void verdict_forget(int descriptor);
 /* generation.c: 0 or -errno. */
 long generation_of_handle(int directory, const char *name, int flags, uint32_t *generation);
 long generation_of_descriptor(int descriptor, uint32_t mode, uint32_t *generation);
@@ -203,6 +211,9 @@ long captured_pwritev(int descriptor, const struct iovec *vector, int count, off
 long captured_open(int directory, const char *path, int flags, mode_t mode);
 long captured_openat2(int directory, const char *path, void *how, size_t bytes);
 long captured_open_by_handle(int mount, void *handle, int flags);
+long passed_dup(int descriptor);
+long passed_dup2(int descriptor, int number);
+long passed_dup3(int descriptor, int number, int flags);
 long captured_unlink(int directory, const char *path, int flags);
 long captured_rename(int directory, const char *path, int target_directory, const char *target_path, unsigned flags);
 long captured_link(int directory, const char *path, int target_directory, const char *target_path, int flags);
@@ -247,6 +258,7 @@ void space_attach(void);
 /* ------------------------------------------------------------------ faults.c */
 
 #ifdef LOCKSTEP_FAULTS
+extern bool fault_trusts_numbers;
 void fault_passage(const char *label);
 void fault_attach(char *const envp[]);
 #define FAULT_POINT(label) fault_passage(label)

@@ -22,6 +22,13 @@
 #define CHANGING (O_CREAT | O_TRUNC)
 #define ROUNDS_MAX 40
 
+/* Its number means a new file from here on. */
+static long opened(long descriptor) {
+    if (descriptor >= 0)
+        verdict_forget((int)descriptor);
+    return descriptor;
+}
+
 /* The rest of an open whose flags held O_CREAT or O_TRUNC, on the descriptor opened without them. */
 static long finish_existing(long descriptor, int flags) {
     if (descriptor < 0)
@@ -53,7 +60,7 @@ static long open_plain(int directory, const char *path, int flags, mode_t mode) 
         return kernel(SYS_openat, directory, path, flags, mode);
     int before;
     pthread_setcanceltype(PTHREAD_CANCEL_ASYNCHRONOUS, &before);
-    long answer = kernel(SYS_openat, directory, path, flags, mode);
+    long answer = opened(kernel(SYS_openat, directory, path, flags, mode));
     pthread_setcanceltype(before, NULL);
     return answer;
 }
@@ -67,7 +74,7 @@ static long create_tracked(const struct place *place, int flags, mode_t mode) {
     capture.intent->mode = S_IFREG | (mode & 07777 & ~atomic_load_explicit(&process_umask, memory_order_relaxed));
     if ((answer = capture_publish(&capture)) != 0)
         return answer;
-    long descriptor = kernel(SYS_openat, place->parent, place->name, (flags & ~O_TRUNC) | O_CREAT | O_EXCL, mode);
+    long descriptor = opened(kernel(SYS_openat, place->parent, place->name, (flags & ~O_TRUNC) | O_CREAT | O_EXCL, mode));
     if (descriptor >= 0)
         outcome_of_descriptor(&capture, (int)descriptor, place->directory.object.root);
     capture_end(&capture, descriptor < 0 ? descriptor : 0);
@@ -124,7 +131,7 @@ static long open_creating(int directory, const char *path, int flags, mode_t mod
     for (int round = 0; answer == 0; round++) {
         /* "dir/", "." and the like: nothing can be created, the kernel knows which error that is. */
         if (place.whole || place.slash) {
-            answer = kernel(SYS_openat, place.parent, place.whole ? path : place.name, flags & ~O_TRUNC, mode);
+            answer = opened(kernel(SYS_openat, place.parent, place.whole ? path : place.name, flags & ~O_TRUNC, mode));
             break;
         }
         long verdict = place_verdict(&place);
@@ -151,17 +158,17 @@ static long open_creating(int directory, const char *path, int flags, mode_t mod
 static long open_temporary(int directory, const char *path, int flags, mode_t mode) {
     long place = moved_high(path_open(directory, path, O_DIRECTORY | (flags & O_NOFOLLOW)));
     if (place < 0)
-        return kernel(SYS_openat, directory, path, flags, mode);
+        return opened(kernel(SYS_openat, directory, path, flags, mode));
     struct target target;
     struct capture capture;
     long answer = identify((int)place, &target);
     if (answer == OUTSIDE)
-        answer = kernel(SYS_openat, place, ".", flags, mode);
+        answer = opened(kernel(SYS_openat, place, ".", flags, mode));
     else if (answer == TRACKED && (answer = capture_begin(&capture, LOCKSTEP_KIND_CREATE, 0, false)) == 0) {
         capture.intent->parent = target.object;
         capture.intent->mode = S_IFREG | (mode & 07777 & ~atomic_load_explicit(&process_umask, memory_order_relaxed));
         if ((answer = capture_publish(&capture)) == 0) {
-            answer = kernel(SYS_openat, place, ".", flags, mode);
+            answer = opened(kernel(SYS_openat, place, ".", flags, mode));
             if (answer >= 0)
                 outcome_of_descriptor(&capture, (int)answer, target.object.root);
             capture_end(&capture, answer < 0 ? answer : 0);
@@ -173,7 +180,7 @@ static long open_temporary(int directory, const char *path, int flags, mode_t mo
 
 long captured_open(int directory, const char *path, int flags, mode_t mode) {
     if (!attached() || (flags & O_PATH))
-        return kernel(SYS_openat, directory, path, flags, mode);
+        return opened(kernel(SYS_openat, directory, path, flags, mode));
     if ((flags & O_TMPFILE) == O_TMPFILE)
         return open_temporary(directory, path, flags, mode);
     if ((flags & O_CREAT) && (flags & O_DIRECTORY))
@@ -187,11 +194,11 @@ long captured_open(int directory, const char *path, int flags, mode_t mode) {
 long captured_openat2(int directory, const char *path, void *how_bytes, size_t bytes) {
     struct open_how *how = how_bytes;
     if (!attached() || bytes < sizeof *how)
-        return kernel(SYS_openat2, directory, path, how, bytes);
+        return opened(kernel(SYS_openat2, directory, path, how, bytes));
     if (!payload_readable(how, sizeof *how))
         return -EFAULT;
     if (!(how->flags & (CHANGING | (O_TMPFILE & ~O_DIRECTORY))) || (how->flags & O_PATH))
-        return kernel(SYS_openat2, directory, path, how, bytes);
+        return opened(kernel(SYS_openat2, directory, path, how, bytes));
     if (how->resolve == 0 && (how->flags >> 32) == 0 && bytes == sizeof *how)
         return captured_open(directory, path, (int)how->flags, (mode_t)how->mode);
     /* With RESOLVE flags only what exists can be opened; a creation can't be taken apart without losing them. */
@@ -199,7 +206,7 @@ long captured_openat2(int directory, const char *path, void *how_bytes, size_t b
     if (!(how->flags & O_EXCL) && (how->flags & O_TMPFILE) != O_TMPFILE) {
         existing.flags &= ~(uint64_t)CHANGING;
         existing.mode = 0;
-        long descriptor = kernel(SYS_openat2, directory, path, &existing, sizeof existing);
+        long descriptor = opened(kernel(SYS_openat2, directory, path, &existing, sizeof existing));
         if (descriptor != -ENOENT)
             return finish_existing(descriptor, (int)how->flags);
     }
@@ -208,7 +215,7 @@ long captured_openat2(int directory, const char *path, void *how_bytes, size_t b
 }
 
 long captured_open_by_handle(int mount, void *handle, int flags) {
-    long descriptor = kernel(SYS_open_by_handle_at, mount, handle, attached() ? flags & ~O_TRUNC : flags);
+    long descriptor = opened(kernel(SYS_open_by_handle_at, mount, handle, attached() ? flags & ~O_TRUNC : flags));
     return attached() && (flags & O_TRUNC) ? finish_existing(descriptor, flags) : descriptor;
 }
 
@@ -258,6 +265,17 @@ EXPORTED int open_by_handle_at(int mount, struct file_handle *handle, int flags)
     pthread_testcancel();
     return (int)returned(captured_open_by_handle(mount, handle, flags));
 }
+
+/* ------------------------------------------------------------------ numbers that come to mean another open file */
+
+long passed_dup(int descriptor) { return opened(kernel(SYS_dup, descriptor)); }
+long passed_dup2(int descriptor, int number) { return opened(kernel(SYS_dup2, descriptor, number)); }
+long passed_dup3(int descriptor, int number, int flags) { return opened(kernel(SYS_dup3, descriptor, number, flags)); }
+
+EXPORTED int dup(int descriptor) { return (int)returned(passed_dup(descriptor)); }
+EXPORTED int dup2(int descriptor, int number) { return (int)returned(passed_dup2(descriptor, number)); }
+ALIAS(__dup2, dup2);
+EXPORTED int dup3(int descriptor, int number, int flags) { return (int)returned(passed_dup3(descriptor, number, flags)); }
 
 EXPORTED mode_t umask(mode_t mask) {
     atomic_store_explicit(&process_umask, mask & 0777, memory_order_relaxed);

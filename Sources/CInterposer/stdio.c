@@ -148,6 +148,13 @@ static bool mode_parse(const char *text, struct mode *mode) {
     return true;
 }
 
+/* Opened inside libc: its number means a new file. */
+static FILE *opened(FILE *stream) {
+    if (stream && fileno(stream) >= 0)
+        verdict_forget(fileno(stream));
+    return stream;
+}
+
 /* Whether opening `path` for writing would create or change something in the tree: TRACKED, OUTSIDE or -errno. */
 static long path_verdict(const char *path) {
     long descriptor = path_open(AT_FDCWD, path, 0);
@@ -210,14 +217,14 @@ static FILE *not_appending(FILE *stream, const struct mode *mode) {
 static FILE *fopen_charset(const char *path, const char *mode_text, const struct mode *mode) {
     long verdict = path_verdict(path);
     if (verdict == OUTSIDE)
-        return libc.fopen(path, mode_text);
+        return opened(libc.fopen(path, mode_text));
     if (verdict == TRACKED)
         verdict = prepare_reopen(path, mode->flags);
     if (returned(verdict) < 0)
         return NULL;
     char text[64];
     append_mode(mode, strstr(mode_text, ",ccs="), text);
-    return not_appending(libc.fopen(path, text), mode);
+    return not_appending(opened(libc.fopen(path, text)), mode);
 }
 
 EXPORTED FILE *fopen(const char *path, const char *mode_text) {
@@ -225,10 +232,10 @@ EXPORTED FILE *fopen(const char *path, const char *mode_text) {
     if (!attached()) {
         if (!libc.fopen)
             libc_find();
-        return libc.fopen(path, mode_text);
+        return opened(libc.fopen(path, mode_text));
     }
     if (!mode_parse(mode_text, &mode) || !(mode.flags & (O_CREAT | O_TRUNC)))
-        return libc.fopen(path, mode_text);
+        return opened(libc.fopen(path, mode_text));
     if (mode.charset)
         return fopen_charset(path, mode_text, &mode);
     pthread_testcancel();
@@ -267,20 +274,20 @@ EXPORTED FILE *freopen(const char *path, const char *mode_text, FILE *stream) {
     if (!libc.freopen)
         libc_find();
     if (!attached() || !mode_parse(mode_text, &mode) || !(mode.flags & (O_CREAT | O_TRUNC)))
-        return libc.freopen(path, mode_text, stream);
+        return opened(libc.freopen(path, mode_text, stream));
     /* Without a path libc opens the stream's own file once more, as we do. */
     char own[DESCRIPTOR_PATH_BYTES];
-    const char *opened = path;
+    const char *reopened = path;
     if (!path && fileno(stream) < 0)
-        return libc.freopen(path, mode_text, stream);
+        return opened(libc.freopen(path, mode_text, stream));
     if (!path)
-        descriptor_path(fileno(stream), (char *)(opened = own));
-    long verdict = path_verdict(opened);
+        descriptor_path(fileno(stream), (char *)(reopened = own));
+    long verdict = path_verdict(reopened);
     if (verdict == OUTSIDE)
-        return libc.freopen(path, mode_text, stream);
+        return opened(libc.freopen(path, mode_text, stream));
     fflush(stream); /* what is buffered belongs before the truncation */
     if (verdict == TRACKED)
-        verdict = prepare_reopen(opened, mode.flags);
+        verdict = prepare_reopen(reopened, mode.flags);
     if (verdict < 0) {
         fclose(stream);
         errno = (int)-verdict;
@@ -288,7 +295,7 @@ EXPORTED FILE *freopen(const char *path, const char *mode_text, FILE *stream) {
     }
     char text[64];
     append_mode(&mode, strstr(mode_text, ",ccs="), text);
-    return not_appending(libc.freopen(path, text, stream), &mode);
+    return not_appending(opened(libc.freopen(path, text, stream)), &mode);
 }
 ALIAS(freopen64, freopen);
 
@@ -297,7 +304,7 @@ EXPORTED FILE *tmpfile(void) {
         libc_find();
     long descriptor = attached() ? path_verdict(P_tmpdir) : OUTSIDE;
     if (descriptor == OUTSIDE)
-        return libc.tmpfile();
+        return opened(libc.tmpfile());
     if (descriptor == TRACKED)
         descriptor = temporary_unlinked();
     if (returned(descriptor) < 0)
