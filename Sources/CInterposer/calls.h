@@ -54,7 +54,7 @@ CALL(__dup2)
 CALL(dup3)
 CALL(umask)
 
-/* names.c: captured; across the border of the tree EXDEV; whiteout refused */
+/* names.c: captured; across the border of the tree too (border.c), or EXDEV; whiteout refused */
 CALL(unlink)
 CALL(unlinkat)
 CALL(rmdir)
@@ -73,7 +73,7 @@ CALL(fallocate64)
 CALL(posix_fallocate)
 CALL(posix_fallocate64)
 
-/* links.c: captured; links across the border of the tree EXDEV; FIFOs, sockets and devices refused */
+/* links.c: captured; links into the tree too (border.c), or EXDEV; FIFOs, sockets and devices refused */
 CALL(link)
 CALL(linkat)
 CALL(mknod)

@@ -9,7 +9,7 @@
  *                  path in /proc/thread-self/fd, on the mount of the root --prefix, exclusions--> verdict
  *
  * Descriptors come and go by routes that no library sees: the kernel is asked at each call which file it is. An identity
- * keeps its verdict because a rename across the border of the tree is answered with EXDEV. statx is never asked for times: that would
+ * keeps its verdict until something crosses the border of a tree (border.c). statx is never asked for times: that would
  * make the next write of an ext4 inode dirty it (multigrain timestamps).
  */
 #define _GNU_SOURCE
@@ -107,6 +107,14 @@ static long verdict_by_mount(const char *path, size_t bytes, uint64_t mount, con
     return verdict;
 }
 
+#define REMOVED " (deleted)" /* what the kernel adds to the path of a name that is gone */
+
+static bool is_named(const char *path, uint64_t device, uint64_t inode) {
+    struct statx seen;
+    return kernel(SYS_statx, AT_FDCWD, path, AT_SYMLINK_NOFOLLOW, STATX_INO, &seen) == 0 && seen.stx_ino == inode
+        && makedev(seen.stx_dev_major, seen.stx_dev_minor) == device;
+}
+
 /* The verdict by path. A path means something only if the root is seen at its own path here (not after chroot), on
    the same mount as the file: else the file system's own paths decide, or the call is refused. */
 static long verdict_by_path(int descriptor, uint64_t device, const struct statx *status, uint32_t *root) {
@@ -116,8 +124,9 @@ static long verdict_by_path(int descriptor, uint64_t device, const struct statx 
     long verdict = OUTSIDE, bytes = path_of_descriptor(descriptor, path);
     if (bytes <= 0 || path[0] != '/')
         verdict = -EIO;
-    if (verdict == OUTSIDE && status->stx_nlink == 0 && ends_with(path, (size_t)bytes, " (deleted)"))
-        bytes -= 10;
+    bool removed = verdict == OUTSIDE && ends_with(path, (size_t)bytes, REMOVED) && !is_named(path, device, status->stx_ino);
+    if (removed)
+        bytes -= sizeof REMOVED - 1;
     for (uint32_t i = 0; verdict == OUTSIDE && i < control->root_count; i++) {
         const struct lockstep_root *r = &control->roots[i];
         if (r->device != device)
@@ -134,7 +143,8 @@ static long verdict_by_path(int descriptor, uint64_t device, const struct statx 
             break;
         }
     }
-    if (verdict == OUTSIDE && S_ISREG(status->stx_mode) && status->stx_nlink > 1)
+    /* Its other names may lie anywhere; after the one by which it was opened is gone, its only one too. */
+    if (verdict == OUTSIDE && S_ISREG(status->stx_mode) && status->stx_nlink > (removed ? 0 : 1))
         verdict = below(path, (size_t)bytes, control->roots[*root].path) ? OUTSIDE : -EMLINK;
     scratch_return(path);
     return verdict;
@@ -149,7 +159,7 @@ bool path_in_tree(const char *path, size_t bytes) {
     return false;
 }
 
-static long decide(int descriptor, struct target *target, uint32_t first) {
+static long decide(int descriptor, struct target *target, uint32_t first, uint64_t border) {
     struct statx status;
     long answer = kernel(SYS_statx, descriptor, "", AT_EMPTY_PATH, STATX_TYPE | STATX_INO | STATX_NLINK | STATX_MNT_ID,
                          &status);
@@ -168,7 +178,7 @@ static long decide(int descriptor, struct target *target, uint32_t first) {
         return -EIO;
     }
     target->object.root = root;
-    verdict_remember(target, first, verdict);
+    verdict_remember(target, first, border, verdict);
     return verdict;
 }
 
@@ -176,7 +186,9 @@ static long identify_kind(int descriptor, struct target *target, bool regular_on
     long verdict;
     if (!attached())
         return OUTSIDE;
-    if (verdict_of_descriptor(descriptor, target, &verdict))
+    /* Read before any look: what crosses meanwhile voids the verdict at once. */
+    uint64_t border = atomic_load_explicit(&ring->border, memory_order_relaxed);
+    if (verdict_of_descriptor(descriptor, target, border, &verdict))
         return verdict;
     struct statx status;
     if (kernel(SYS_statx, descriptor, "", AT_EMPTY_PATH, STATX_TYPE | STATX_INO, &status) != 0) {
@@ -196,10 +208,10 @@ static long identify_kind(int descriptor, struct target *target, bool regular_on
     target->object.inode = status.stx_ino;
     if (generation_of_descriptor(descriptor, status.stx_mode, &target->object.generation) < 0)
         return -EIO;
-    if (!verdict_of_identity(target, first, &verdict))
-        verdict = decide(descriptor, target, first);
+    if (!verdict_of_identity(target, first, border, &verdict))
+        verdict = decide(descriptor, target, first, border);
     if (verdict >= 0)
-        verdict_remember_descriptor(descriptor, target, first, verdict);
+        verdict_remember_descriptor(descriptor, target, first, border, verdict);
     return verdict;
 }
 

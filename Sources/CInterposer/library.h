@@ -69,12 +69,12 @@ struct target {
 long identify(int descriptor, struct target *target);
 /* The same for calls that only concern regular files; others are OUTSIDE without a further look. */
 long identify_regular(int descriptor, struct target *target);
-/* verdicts.c: what was found out before. `first`: the first root on the file's device. A verdict of a descriptor gives the
-   whole target, one of an identity its root. */
-bool verdict_of_descriptor(int descriptor, struct target *target, long *verdict);
-bool verdict_of_identity(struct target *target, uint32_t first, long *verdict);
-void verdict_remember(const struct target *target, uint32_t first, long verdict);
-void verdict_remember_descriptor(int descriptor, const struct target *target, uint32_t first, long verdict);
+/* verdicts.c: what was found out before. `first`: the first root on the file's device; `border`: ring->border before the look.
+   A verdict of a descriptor gives the whole target, one of an identity its root. */
+bool verdict_of_descriptor(int descriptor, struct target *target, uint64_t border, long *verdict);
+bool verdict_of_identity(struct target *target, uint32_t first, uint64_t border, long *verdict);
+void verdict_remember(const struct target *target, uint32_t first, uint64_t border, long verdict);
+void verdict_remember_descriptor(int descriptor, const struct target *target, uint32_t first, uint64_t border, long verdict);
 /* The number means something new from here on. */
 void verdict_forget(int descriptor);
 /* generation.c: 0 or -errno. */
@@ -192,6 +192,14 @@ long passed_mremap(void *address, size_t before, size_t bytes, int flags, void *
 /* Runs the function in a thread with a descriptor table of its own, in which `kept` (or -1) and what is above 15 is as here,
    and waits; false: no thread could be made. */
 bool run_aside(void (*function)(void *), void *argument, int kept);
+
+/* ------------------------------------------------------------------ border.c */
+
+/* A rename from outside to a replicated name, from a replicated name to outside, and a replicated name for a file outside.
+   0 or -errno; -EXDEV: it can't be told whole, the caller copies. */
+long border_enter(const struct place *from, const struct place *to, const struct target *target, unsigned flags);
+long border_leave(const struct place *from, const struct place *to, const struct target *target, unsigned flags);
+long border_link(int source, const struct target *target, const struct place *to);
 
 /* ------------------------------------------------------------------ durability.c */
 

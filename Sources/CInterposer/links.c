@@ -2,7 +2,7 @@
  * links.c: further names of a file (link, linkat), and mknod.
  *
  * What gets the name is held by an O_PATH descriptor, and linked by it: the object that was captured is the one that is
- * linked, whatever its old name means by then. A link across the border of the tree is answered with EXDEV.
+ * linked, whatever its old name means by then. A file outside that gets a name in the tree is border.c's.
  */
 #define _GNU_SOURCE
 #include "library.h"
@@ -37,18 +37,19 @@ static long link_tracked(const struct target *target, int source, bool given, co
 
 static long link_source(int source, bool given, struct place *to, const char *target_path) {
     struct target target;
+    if (to->verdict < 0)
+        return to->verdict;
+    long name = to->whole || to->slash ? OUTSIDE : place_verdict(to);
+    /* A further name outside: by that one a replicated file is refused, as all are whose names may lie inside (identity.c). */
+    if (name <= OUTSIDE)
+        return name < 0 ? name : link_call(source, given, to->parent, to->whole ? target_path : to->name);
     long verdict = identify(source, &target);
-    if (verdict < 0 || to->verdict < 0)
-        return verdict < 0 ? verdict : to->verdict;
     /* No name can come of these, and the kernel knows which error that is. */
-    if (to->whole || to->slash || S_ISDIR(target.mode) || target.mode == 0)
-        return link_call(source, given, to->parent, to->whole ? target_path : to->name);
-    long name = place_verdict(to);
-    if (name < 0)
-        return name;
-    if (verdict == OUTSIDE && name == OUTSIDE)
+    if (S_ISDIR(target.mode) || target.mode == 0)
         return link_call(source, given, to->parent, to->name);
-    if (verdict != name || target.object.root != to->directory.object.root)
+    if (verdict == OUTSIDE)
+        return border_link(source, &target, to);
+    if (verdict < 0 || target.object.root != to->directory.object.root)
         return -EXDEV;
     return link_tracked(&target, source, given, to);
 }

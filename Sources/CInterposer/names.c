@@ -2,7 +2,7 @@
  * names.c: what changes directories: unlink, rmdir, rename, mkdir, symlink.
  *
  * Both directories of a rename are held by O_PATH descriptors, identified, and the kernel's call is made relative to
- * them. A rename across the border of the tree is answered with EXDEV: mv then copies, and the copy is captured.
+ * them. A rename across the border of the tree is border.c's; one into another root is answered with EXDEV.
  */
 #define _GNU_SOURCE
 #include "library.h"
@@ -85,14 +85,18 @@ static long rename_places(struct place *from, const char *path, struct place *to
                       to->whole ? target_path : to->name, flags);
     if (there < 0)
         return there; /* by the time of the call it might be there, and be moved unseen */
-    /* Inside the tree on both sides, excluded names apart: those count for files only. */
+    /* Excluded names are outside, wherever they lie: they count for files only. */
     long a = S_ISDIR(target.mode) ? from->verdict : place_verdict(from);
     long b = S_ISDIR(target.mode) ? to->verdict : place_verdict(to);
     if (a < 0 || b < 0)
         return a < 0 ? a : b;
-    if (a == OUTSIDE && b == OUTSIDE && from->verdict == to->verdict)
+    if (a == OUTSIDE && b == OUTSIDE)
         return kernel(SYS_renameat2, from->parent, from->name, to->parent, to->name, flags);
-    if (from->verdict != to->verdict || from->directory.object.root != to->directory.object.root)
+    if (a == OUTSIDE)
+        return border_enter(from, to, &target, flags);
+    if (b == OUTSIDE)
+        return border_leave(from, to, &target, flags);
+    if (from->directory.object.root != to->directory.object.root)
         return -EXDEV;
     if (flags & RENAME_EXCHANGE && a == TRACKED && b == TRACKED) {
         struct target other;
@@ -107,10 +111,6 @@ static long rename_places(struct place *from, const char *path, struct place *to
         b = place_verdict(to);
         if (a < 0 || b < 0)
             return a < 0 ? a : b;
-    }
-    if (a != TRACKED || b != TRACKED) {
-        line(LINE_RENAME, "rename", from->parent, NULL, "to or from a name that is not replicated: refused");
-        return -EOPNOTSUPP;
     }
     if ((flags & ~(unsigned)(RENAME_NOREPLACE | RENAME_EXCHANGE | RENAME_WHITEOUT))
         || ((flags & RENAME_EXCHANGE) && (flags & (RENAME_NOREPLACE | RENAME_WHITEOUT))))

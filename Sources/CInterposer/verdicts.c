@@ -28,6 +28,9 @@ static uint64_t mixed(uint64_t x) {
     return x * 0xbf58476d1ce4e5b9ull;
 }
 
+/* With the border's count of when it was found out: nothing from before a crossing agrees. */
+static uint64_t sealed(uint64_t value, uint64_t border) { return mixed(value ^ border * 0x9e3779b97f4a7c15ull); }
+
 /* ------------------------------------------------------------------ of an identity */
 
 /* Two words per entry, without a lock: `check` is the inode mixed with `value`, so that halves of two different
@@ -41,11 +44,11 @@ static unsigned place_of(const struct lockstep_object *object) {
     return (unsigned)(mixed(object->inode ^ ((uint64_t)object->generation << 32)) >> 40) % IDENTITIES;
 }
 
-bool verdict_of_identity(struct target *target, uint32_t first, long *verdict) {
+bool verdict_of_identity(struct target *target, uint32_t first, uint64_t border, long *verdict) {
     unsigned place = place_of(&target->object);
     uint64_t value = atomic_load_explicit(&identities[place].value, memory_order_relaxed);
     uint64_t check = atomic_load_explicit(&identities[place].check, memory_order_relaxed);
-    if ((check ^ mixed(value)) != target->object.inode || (uint32_t)(value >> 32) != target->object.generation
+    if ((check ^ sealed(value, border)) != target->object.inode || (uint32_t)(value >> 32) != target->object.generation
         || ((value >> 24) & 0xff) != first || !(value & 1))
         return false;
     target->object.root = (uint32_t)(value >> 16) & 0xff;
@@ -53,11 +56,11 @@ bool verdict_of_identity(struct target *target, uint32_t first, long *verdict) {
     return true;
 }
 
-void verdict_remember(const struct target *target, uint32_t first, long verdict) {
+void verdict_remember(const struct target *target, uint32_t first, uint64_t border, long verdict) {
     unsigned place = place_of(&target->object);
     uint64_t value = packed(target, first, verdict);
     atomic_store_explicit(&identities[place].value, value, memory_order_relaxed);
-    atomic_store_explicit(&identities[place].check, target->object.inode ^ mixed(value), memory_order_relaxed);
+    atomic_store_explicit(&identities[place].check, target->object.inode ^ sealed(value, border), memory_order_relaxed);
 }
 
 /* ------------------------------------------------------------------ of a descriptor */
@@ -79,14 +82,14 @@ static bool has_generation(int descriptor, uint32_t generation) {
     return (uint32_t)version == generation;
 }
 
-bool verdict_of_descriptor(int descriptor, struct target *target, long *verdict) {
+bool verdict_of_descriptor(int descriptor, struct target *target, uint64_t border, long *verdict) {
     if ((unsigned)descriptor >= DESCRIPTORS)
         return false;
     uint64_t inode = atomic_load_explicit(&descriptors[descriptor].inode, memory_order_relaxed);
     uint64_t value = atomic_load_explicit(&descriptors[descriptor].value, memory_order_relaxed);
     uint64_t check = atomic_load_explicit(&descriptors[descriptor].check, memory_order_relaxed);
     uint32_t generation = (uint32_t)(value >> 32);
-    if (!(value & 1) || check != mixed(inode ^ mixed(value)) || !has_generation(descriptor, generation))
+    if (!(value & 1) || check != mixed(inode ^ sealed(value, border)) || !has_generation(descriptor, generation))
         return false;
     target->object = (struct lockstep_object){inode, generation, (uint32_t)(value >> 16) & 0xff};
     target->device = control->roots[(value >> 24) & 0xff].device;
@@ -115,12 +118,12 @@ static bool generations_random(int descriptor, uint32_t first) {
     return kind == RANDOM;
 }
 
-void verdict_remember_descriptor(int descriptor, const struct target *target, uint32_t first, long verdict) {
+void verdict_remember_descriptor(int descriptor, const struct target *target, uint32_t first, uint64_t border, long verdict) {
     if ((unsigned)descriptor >= DESCRIPTORS || !S_ISREG(target->mode) || target->object.generation == 0
         || !generations_random(descriptor, first))
         return;
     uint64_t value = packed(target, first, verdict);
     atomic_store_explicit(&descriptors[descriptor].inode, target->object.inode, memory_order_relaxed);
-    atomic_store_explicit(&descriptors[descriptor].check, mixed(target->object.inode ^ mixed(value)), memory_order_relaxed);
+    atomic_store_explicit(&descriptors[descriptor].check, mixed(target->object.inode ^ sealed(value, border)), memory_order_relaxed);
     atomic_store_explicit(&descriptors[descriptor].value, value, memory_order_relaxed);
 }

@@ -25,6 +25,7 @@ public struct Intent {
         public static let append = Flags(rawValue: 2)
         public static let durable = Flags(rawValue: 4)
         public static let continued = Flags(rawValue: 8)
+        public static let crosses = Flags(rawValue: 16)
     }
 
     /// What the system call gave, once the producer said `done`.

@@ -98,13 +98,15 @@ extension PrimaryPlane {
         if intent.kind == .symlink { (record.argument, target) = linkOnWire(Array(intent.payload), in: intent.parent) }
         let moved = names.lookup(intent.parent, intent.name)
         if intent.kind == .rename, let moved { announce(moved) }
-        if intent.kind == .link { announce(intent.object) }
+        let enters = intent.kind == .link && intent.flags.contains(.crosses)
+        if intent.kind == .link, !enters { announce(intent.object) }
         let exchanged = intent.isExchange ? names.lookup(intent.targetParent, intent.targetName) : nil
         if let exchanged { announce(exchanged) }
         tracker.admit(TrackedOperation(sequence: sequence, kind: record.kind, arena: arena.number, index: index,
             blocks: intent.blocks, object: intent.kind == .link ? intent.object : moved ?? .none, names: keys, argument: intent.kind == .link ? UInt64(intent.mode) : intent.argument,
             payload: Array(intent.payload),
-            movesDirectory: intent.kind == .rename && [moved, exchanged].contains { $0.flatMap { names.kind(of: $0) } == .directory }))
+            movesDirectory: intent.kind == .rename && [moved, exchanged].contains { $0.flatMap { names.kind(of: $0) } == .directory },
+            enters: enters))
         // The peer may have something else there until its name fill comes, and would move or remove that.
         for key in keys where pendingNames.contains(key) { tracker.nameFillShipped(key) }
         if isDone {
@@ -121,7 +123,7 @@ extension PrimaryPlane {
                 record.mode = intent.result.mode != 0 ? intent.result.mode : intent.mode
                 record.owner = intent.result.owner
                 record.group = intent.result.group
-                if isStreaming, canShip(record, keys, moved, exchanged) {
+                if isStreaming, !enters, canShip(record, keys, moved, exchanged) {
                     shipName(record, target: target)
                 } else if isStreaming, creates(record.kind) || [moved, exchanged].contains(where: { $0.map(isAnnounced) ?? false }) {
                     // New, or known to the peer under its old name, and in a directory that can't be told yet.
@@ -129,10 +131,10 @@ extension PrimaryPlane {
                 }
             }
             // A file that had no name, or that the peer does not know yet, is looked up under its new one, and told whole.
-            settle(sequence, arena, intent.result, wasShipped: intent.kind != .link || canShip(record, keys, moved, exchanged))
+            settle(sequence, arena, intent.result, wasShipped: intent.kind != .link || (!enters && canShip(record, keys, moved, exchanged)))
             return
         }
-        guard isStreaming, canShip(record, keys, moved, exchanged) else { return }
+        guard isStreaming, !enters, canShip(record, keys, moved, exchanged) else { return }
         record.flags = .tentative
         record.object = intent.kind == .link ? intent.object : moved ?? .none
         tracker.shipped(sequence, at: shipName(record, target: target))
@@ -196,7 +198,10 @@ extension PrimaryPlane {
             if operation.kind == .symlink { noteLink(result.object, at: key, target: operation.payload) }
         case .unlink, .rmdir:
             guard let key = operation.names.first else { return }
-            noteNameless(names.remove(key.parent, key.name))
+            let removed = names.remove(key.parent, key.name)
+            noteNameless(removed)
+            // A directory that left the tree takes all that is in it along.
+            if let removed, names.hasChildren(removed) { namesInDoubt = true }
         case .rename:
             guard operation.names.count == 2 else { return }
             let from = operation.names[0], to = operation.names[1]

@@ -101,7 +101,7 @@ extension PrimaryPlane {
             let isUnknown = creates(operation.kind) && !isPlausible(result, of: operation)
             let succeeded = result.value >= 0 && !isUnknown
             if operation.position != .none { shipOutcome(operation, succeeded: succeeded, result) }
-            let isUnnamed = operation.kind == .link && !names.contains(operation.object)
+            let isUnnamed = operation.kind == .link && (operation.enters || !names.contains(operation.object))
             if result.value >= 0, isUnknown || (isStreaming && isUnnamed) || (isStreaming && operation.position == .none && !wasShipped) {
                 // It began before this stream did, on an object that the peer is not told of yet, or its maker lost it.
                 for key in operation.names { pendingNames.append(key, after: memory.reserved) }
@@ -174,7 +174,7 @@ extension PrimaryPlane {
             if let there = found(first), there.object == operation.object { result.value = 0 }
         }
         if operation.position != .none { shipOutcome(operation, succeeded: result.value >= 0, result) }
-        if result.value >= 0, isStreaming, operation.kind == .link, !names.contains(operation.object) {
+        if result.value >= 0, isStreaming, operation.kind == .link, operation.enters || !names.contains(operation.object) {
             pendingNames.append(first, after: memory.reserved)
             return
         }

@@ -20,6 +20,8 @@ public struct TrackedOperation: Sendable {
     public var payload: [UInt8]
     /// A rename of a directory: two of them depend on each other without a common name.
     public var movesDirectory: Bool
+    /// A link of what was outside the trees: told whole, by its name.
+    public var enters: Bool
     /// Of a change of one extended attribute.
     public var attribute: [UInt8] = []
 
@@ -40,7 +42,7 @@ public struct TrackedOperation: Sendable {
     public init(sequence: SequenceNumber, kind: Record.Kind, arena: UInt32, index: UInt32, blocks: UInt64,
         object: ObjectID = .none, range: ByteRange = ByteRange(0, 0), names: [NameTable.Name] = [], argument: UInt64 = 0,
         predictedOffset: Bool = false, position: StreamPosition = .none, payload: [UInt8] = [],
-        movesDirectory: Bool = false)
+        movesDirectory: Bool = false, enters: Bool = false)
     {
         self.sequence = sequence
         self.kind = kind
@@ -55,6 +57,7 @@ public struct TrackedOperation: Sendable {
         self.position = position
         self.payload = payload
         self.movesDirectory = movesDirectory
+        self.enters = enters
     }
 }
 

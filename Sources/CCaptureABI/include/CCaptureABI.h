@@ -164,6 +164,8 @@ struct lockstep_ring {
     uint64_t incarnation[2];
     _Alignas(64) LOCKSTEP_ATOMIC(uint64_t) reserved;   /* the next sequence number to be reserved; starts at 1 */
     _Alignas(64) LOCKSTEP_ATOMIC(uint32_t) doorbell;   /* futex word: producers add 1 and wake */
+    /* Raised when something has come into a tree by its name, or has left it: what was known of it before is void. */
+    _Alignas(64) LOCKSTEP_ATOMIC(uint64_t) border;
     /* Offset locks, striped by inode: 0 or (arena << 32 | tid). Held across the system call of an append or of a
        write at a shared offset, and nothing else; bounded: at the bound the lock is taken over, and the loser, which
        notices when it unlocks, sets LOCKSTEP_RESULT_CONTENDED. */
@@ -200,6 +202,9 @@ enum lockstep_kind {
 #define LOCKSTEP_FLAG_APPEND    2u
 #define LOCKSTEP_FLAG_DURABLE   4u  /* O_DSYNC, O_SYNC, RWF_DSYNC: a BARRIER of the same producer follows */
 #define LOCKSTEP_FLAG_CONTINUED 8u  /* a later chunk of one call; `continues` is the sequence number of its first */
+
+#define LOCKSTEP_FLAG_CROSSES   16u /* the border of the tree. LINK: of what was outside, so the daemon tells all of it;
+                                       UNLINK, RMDIR: it goes on outside, with all that is in it */
 
 /* lockstep_intent.result_flags */
 #define LOCKSTEP_RESULT_CONTENDED 1u /* the offset lock was lost: compare the whole file */

@@ -75,9 +75,33 @@ static void apply_nameless(const struct operation *o) {
     if (fchown(n->descriptor, i->outcome_owner, i->outcome_group) && geteuid() == 0) fatal("its owner: %m");
 }
 
+/* Nobody has seen it before: it is copied, as the daemon does; if it is elsewhere already, in the end. */
+static void apply_entry(const struct operation *o, struct node *target) {
+    const struct lockstep_intent *i = &o->intent;
+    char path[4096];
+    struct lockstep_object object;
+    struct stat status;
+    if (!target || !tree_path(target, path)) return;
+    tree_child_path(target, o->target_name, path);
+    if (identity(root_directory, path, &object, &status) && object.inode == i->object.inode && object.generation == i->object.generation) {
+        tree_repair_name(target, o->target_name);
+        return;
+    }
+    struct node *old = tree_child(target, o->target_name);
+    if (old) mirror_remove(old);
+    tree_insert(i->object, i->mode, target, o->target_name)->changed = true;
+    mirror_make(path, i->mode, "?", 0);
+    conflicts_bytes_unseen(o);
+}
+
 static void apply_link(const struct operation *o, bool excused) {
     const struct lockstep_intent *i = &o->intent;
-    struct node *n = named(o, i->object), *target = named(o, i->target_parent);
+    struct node *target = named(o, i->target_parent);
+    if (i->flags & LOCKSTEP_FLAG_CROSSES) {
+        apply_entry(o, target);
+        return;
+    }
+    struct node *n = named(o, i->object);
     char from[4096], to[4096], link[64];
     if (!n || !target || !tree_path(target, to)) return;
     struct node *old = tree_child(target, o->target_name);
@@ -147,7 +171,7 @@ static void apply_removal(const struct operation *o, bool excused) {
         return;
     }
     if (!excused) check_hint(o, n);
-    if (n->children && !excused) contradiction(o, "#%lu RMDIR: %s is not empty in the mirror: a removal was missed", o->sequence, o->name);
+    if (n->children && !excused && !(i->flags & LOCKSTEP_FLAG_CROSSES)) contradiction(o, "#%lu RMDIR: %s is not empty in the mirror: a removal was missed", o->sequence, o->name);
     mirror_remove(n);
 }
 

@@ -38,9 +38,10 @@ bool check_intent(const struct lockstep_intent *i, const uint8_t *inlines, uint6
     uint64_t before = results.violations;
 #define MUST(condition, ...) do { if (!(condition)) violation("#%lu %s of process %d: " #condition " does not hold", sequence, kind_name(i->kind), arena->pid); } while (0)
     MUST(i->kind >= LOCKSTEP_KIND_WRITE && i->kind <= LOCKSTEP_KIND_SUBMIT);
-    MUST((i->flags & ~(LOCKSTEP_FLAG_PREDICTED | LOCKSTEP_FLAG_APPEND | LOCKSTEP_FLAG_DURABLE | LOCKSTEP_FLAG_CONTINUED)) == 0);
+    MUST((i->flags & ~(LOCKSTEP_FLAG_PREDICTED | LOCKSTEP_FLAG_APPEND | LOCKSTEP_FLAG_DURABLE | LOCKSTEP_FLAG_CONTINUED | LOCKSTEP_FLAG_CROSSES)) == 0);
     bool writes = i->kind == LOCKSTEP_KIND_WRITE || i->kind == LOCKSTEP_KIND_SUBMIT;
-    MUST(writes || i->flags == 0);
+    MUST(writes || (i->flags & ~LOCKSTEP_FLAG_CROSSES) == 0);
+    MUST(!(i->flags & LOCKSTEP_FLAG_CROSSES) || i->kind == LOCKSTEP_KIND_LINK || i->kind == LOCKSTEP_KIND_UNLINK || i->kind == LOCKSTEP_KIND_RMDIR);
     MUST(i->tid > 0);
     MUST(i->object.root == 0 && i->parent.root == 0 && i->target_parent.root == 0); /* the rig has one root */
     unsigned need = needs(i->kind);

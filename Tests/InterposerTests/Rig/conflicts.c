@@ -165,6 +165,13 @@ void conflicts_not_carried_out(const struct operation *o) {
     free(w);
 }
 
+void conflicts_bytes_unseen(const struct operation *o) {
+    struct window *w = window_of(o);
+    *w = (struct window){.sequence = o->sequence, .kind = LOCKSTEP_KIND_CHMOD, .object = o->intent.object, .upper = INT64_MAX, .size = true};
+    repair_later(w);
+    free(w);
+}
+
 bool conflicts_in_names(void) {
     for (const struct window *r = repairs; r; r = r->next)
         if (*r->name) return true;

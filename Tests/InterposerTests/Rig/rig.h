@@ -184,6 +184,8 @@ bool conflicts_note(const struct operation *operation);
 void conflicts_lost(const struct operation *operation);
 /* Its directory has no name in the mirror, or the new object could not be identified, because of a conflict. */
 void conflicts_not_carried_out(const struct operation *operation);
+/* What came from outside, and is not where it came to any more: all of it is read in the end. */
+void conflicts_bytes_unseen(const struct operation *o);
 /* The operation contradicts the table: a difference, unless one that comes later in the ring turns out to conflict with it. */
 void contradiction(const struct operation *operation, const char *format, ...) __attribute__((format(printf, 2, 3)));
 bool conflicts_in_names(void);
