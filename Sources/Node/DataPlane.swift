@@ -78,6 +78,8 @@ final class DataPlane {
     var listener: Int32 = -1
     var isWelcome = false
     var peerHeard: UInt64 = 0
+    /// What had come by then has been taken from the kernel: silence counts up to here, not through a long turn of our own.
+    var lookedAt: UInt64 = 0
     var heartbeatSent: UInt64 = 0
     var heartbeats: UInt64 = 0
     var connectAfter: UInt64 = 0
@@ -205,6 +207,7 @@ final class DataPlane {
                 let isBusy = try turn()
                 try wait(isBusy: isBusy)
                 while let completion = uring.nextCompletion() { try handle(completion) }
+                lookedAt = Clock.monotonic
             }
         } catch let error as CaptureError {
             // Nothing that this memory says can be believed any more: its processes fail instead of waiting.
