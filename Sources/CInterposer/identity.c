@@ -125,8 +125,13 @@ static long verdict_by_path(int descriptor, uint64_t device, const struct statx 
     if (bytes <= 0 || path[0] != '/')
         verdict = -EIO;
     bool removed = verdict == OUTSIDE && ends_with(path, (size_t)bytes, REMOVED) && !is_named(path, device, status->stx_ino);
-    if (removed)
+    uint32_t names = status->stx_nlink;
+    if (removed) {
         bytes -= sizeof REMOVED - 1;
+        struct statx now; /* it may have been removed since the status was read */
+        if (kernel(SYS_statx, descriptor, "", AT_EMPTY_PATH, STATX_NLINK, &now) == 0)
+            names = now.stx_nlink;
+    }
     for (uint32_t i = 0; verdict == OUTSIDE && i < control->root_count; i++) {
         const struct lockstep_root *r = &control->roots[i];
         if (r->device != device)
@@ -144,7 +149,7 @@ static long verdict_by_path(int descriptor, uint64_t device, const struct statx 
         }
     }
     /* Its other names may lie anywhere; after the one by which it was opened is gone, its only one too. */
-    if (verdict == OUTSIDE && S_ISREG(status->stx_mode) && status->stx_nlink > (removed ? 0 : 1))
+    if (verdict == OUTSIDE && S_ISREG(status->stx_mode) && names > (removed ? 0 : 1))
         verdict = below(path, (size_t)bytes, control->roots[*root].path) ? OUTSIDE : -EMLINK;
     scratch_return(path);
     return verdict;

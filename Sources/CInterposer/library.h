@@ -266,12 +266,14 @@ void space_attach(void);
 /* ------------------------------------------------------------------ faults.c */
 
 #ifdef LOCKSTEP_FAULTS
-extern bool fault_trusts_numbers;
 void fault_passage(const char *label);
 void fault_attach(char *const envp[]);
+bool fault_skips(const char *label);
 #define FAULT_POINT(label) fault_passage(label)
+#define FAULT_SKIPS(label) fault_skips(label)
 #else
 #define FAULT_POINT(label) ((void)0)
+#define FAULT_SKIPS(label) false
 #endif
 
 #endif

@@ -89,6 +89,8 @@ enum Limits {
     static let timesNanoseconds: UInt64 = 5_000_000_000
     /// Objects announced in one go during a first copy, between two looks at the ring.
     static let announcePerTurn = 64
+    /// Modification times carried in one go.
+    static let timesPerTurn = 256
 
     static func check() {
         precondition(batchBytes <= batchBytesMax && batchBytesMax + 2 * Record.bytesMax <= 8 << 20, "a full batch holds one more repair")

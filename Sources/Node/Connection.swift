@@ -18,6 +18,8 @@ final class Connection {
     let decoder = LinkDecoder()
     private(set) var isClosing = false
     private(set) var isReceiving = false
+    /// The kernel has been asked since then for what the peer says: it was not silent before nobody listened.
+    private(set) var listeningSince: UInt64 = 0
     private var isSending = false
     private var waiting: [UInt8] = []
     private var sent = 0
@@ -67,6 +69,7 @@ final class Connection {
         let buffer = decoder.receiveBuffer()
         try uring.receive(descriptor, into: buffer.baseAddress!, count: buffer.count, token: token)
         isReceiving = true
+        listeningSince = Clock.monotonic
     }
 
     /// False: the peer closed, or the connection is broken.

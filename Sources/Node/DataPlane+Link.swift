@@ -230,7 +230,7 @@ extension DataPlane {
         }
         if let primary { askForPermitIfAlone(primary) }
         if let connection {
-            if lookedAt > peerHeard + Limits.peerSilenceNanoseconds {
+            if lookedAt > max(peerHeard, connection.listeningSince) + Limits.peerSilenceNanoseconds {
                 drop(connection, "the peer has said nothing for \(Limits.peerSilenceNanoseconds / 1_000_000_000) s")
             } else {
                 if now - heartbeatSent > Limits.heartbeatNanoseconds {

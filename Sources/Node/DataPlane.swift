@@ -230,6 +230,7 @@ final class DataPlane {
             try primary.endTurn()
             try cutIfDue(primary)
             isBusy = primary.isStreaming && !primary.fills.isReading && (!primary.fills.isEmpty || (primary.copy.map { $0.ended == nil } ?? false))
+                || primary.hasTimesDue
         }
         if let secondary { try turnSecondary(secondary) }
         try turnLink()
@@ -257,9 +258,10 @@ final class DataPlane {
 
     func carryTimes(_ primary: PrimaryPlane) {
         let now = Clock.monotonic
-        guard primary.hasTimesPending, primary.copy == nil, now - timesCarried > Limits.timesNanoseconds else { return }
-        timesCarried = now
-        primary.shipTimes()
+        guard primary.copy == nil, primary.hasTimesDue || (primary.hasTimesPending && now - timesCarried > Limits.timesNanoseconds)
+        else { return }
+        if !primary.hasTimesDue { timesCarried = now }
+        primary.shipTimesInSteps()
     }
 
     func wait(isBusy: Bool) throws {

@@ -182,17 +182,22 @@ extension PrimaryPlane {
         kind == .create || kind == .mkdir || kind == .symlink || kind == .mknod
     }
 
-    /// The table follows a name operation that took place. When it can't, the peer may not have been able to either: what the
-    /// names mean is looked up and told.
+    /// The table follows a name operation that took place. When it can't, operations that ran at the same time ended in another
+    /// order, and the peer may not have been able to either: what the names mean is looked up and told.
     func applyName(_ operation: TrackedOperation, _ result: Intent.Result) {
         guard namesAreKnown else { return }
-        var isApplied = true
-        defer { if !isApplied { for key in operation.names { pendingNames.append(key, after: memory.reserved) } } }
+        do { try follow(operation, result) } catch {
+            for key in operation.names { pendingNames.append(key, after: memory.reserved) }
+            if !isStreaming { namesInDoubt = true }
+        }
+    }
+
+    private func follow(_ operation: TrackedOperation, _ result: Intent.Result) throws {
         switch operation.kind {
         case .create, .mkdir, .symlink, .mknod:
             guard let key = operation.names.first, !result.object.isNone else { return }
             let kind: NameTable.Kind = operation.kind == .mkdir ? .directory : operation.kind == .symlink ? .symbolicLink : .file
-            isApplied = change { try names.insert(result.object, kind, key.parent, key.name) }
+            noteNameless(try names.insert(result.object, kind, key.parent, key.name))
             nameless.remove(result.object)
             timesPending.insert(result.object)
             if operation.kind == .symlink { noteLink(result.object, at: key, target: operation.payload) }
@@ -206,12 +211,9 @@ extension PrimaryPlane {
             guard operation.names.count == 2 else { return }
             let from = operation.names[0], to = operation.names[1]
             if operation.argument & 2 != 0 {
-                isApplied = change {
-                    try names.exchange(from.parent, from.name, with: to.parent, to.name)
-                    return nil
-                }
+                try names.exchange(from.parent, from.name, with: to.parent, to.name)
             } else {
-                isApplied = change { try names.move(from.parent, from.name, to: to.parent, to.name) }
+                noteNameless(try names.move(from.parent, from.name, to: to.parent, to.name))
             }
             for key in [from, to] {
                 if let object = names.lookup(key.parent, key.name), names.kind(of: object) == .symbolicLink { noteLink(object, at: key) }
@@ -220,7 +222,7 @@ extension PrimaryPlane {
             guard let key = operation.names.first else { return }
             let kind = names.kind(of: operation.object) ?? NameTable.Kind(mode: UInt32(truncatingIfNeeded: operation.argument))
             nameless.remove(operation.object)
-            isApplied = change { try names.insert(operation.object, kind, key.parent, key.name) }
+            noteNameless(try names.insert(operation.object, kind, key.parent, key.name))
         default: break
         }
     }

@@ -88,9 +88,21 @@ extension PrimaryPlane {
     /// Carries modification times of what was touched since the last time; G2 promises them at settle and every 5 s.
     func shipTimes() {
         guard isStreaming else { return }
-        let objects = timesPending
+        let objects = timesPending.union(timesDue)
         timesPending.removeAll(keepingCapacity: true)
+        timesDue = []
         for object in objects { shipTimes(of: object) }
+    }
+
+    /// The same in steps, so that nothing waits for a tree of which much was touched.
+    func shipTimesInSteps() {
+        if timesDue.isEmpty {
+            timesDue = Array(timesPending)
+            timesPending.removeAll(keepingCapacity: true)
+        }
+        let step = timesDue.suffix(Limits.timesPerTurn)
+        timesDue.removeLast(step.count)
+        for object in step { shipTimes(of: object) }
     }
 
     func shipTimes(of object: ObjectID) {
@@ -110,4 +122,5 @@ extension PrimaryPlane {
     func noteTimes(_ object: ObjectID) { timesPending.insert(object) }
 
     var hasTimesPending: Bool { isStreaming && !timesPending.isEmpty }
+    var hasTimesDue: Bool { isStreaming && !timesDue.isEmpty }
 }

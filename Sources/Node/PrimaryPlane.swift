@@ -53,6 +53,8 @@ final class PrimaryPlane {
     var journaledBelow: UInt64
     var batchesUnjournaled = 0
     var timesPending: Set<ObjectID> = []
+    /// Those of them that are being carried now, in steps.
+    var timesDue: [ObjectID] = []
     var nameless: Set<ObjectID> = []
     var namesInDoubt = false
     var holdingSince: UInt64?
@@ -328,6 +330,7 @@ final class PrimaryPlane {
         tracker.restart()
         isStreaming = true
         batch = OpenBatch()
+        timesDue = []
         pendingRepairs = []
         restartCopy()
     }
@@ -354,6 +357,7 @@ final class PrimaryPlane {
         copy = nil
         fills.removeAll()
         batch = OpenBatch()
+        timesDue = []
         pendingRepairs = []
         pendingNames = PendingNames()
         if releasesLocally { permitAlone() }

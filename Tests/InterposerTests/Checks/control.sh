@@ -23,7 +23,7 @@ if [ -n "$faults" ]; then
         wanted "$name" || continue
         prepare "$work/control" ""
         saved=$library library=$faults
-        LOCKSTEP_TRUST_NUMBERS=1 under_rig "$work/control" "" "$build/programs/$program" "$work/control/tree" "$work/control/outside"
+        LOCKSTEP_FAULT=generation:0:skip under_rig "$work/control" "" "$build/programs/$program" "$work/control/tree" "$work/control/outside"
         library=$saved
         differences=$(field differences "$work/control/report")
         case $program in
