@@ -73,6 +73,8 @@ let package = Package(
         .testTarget(name: "PlatformTests", dependencies: ["CLinux", "Platform"], swiftSettings: swiftSettings),
         .testTarget(name: "ReplayTests", dependencies: ["CLinux", "Replay", "Replication", "Platform", "Primitives"],
             swiftSettings: swiftSettings),
+        .testTarget(name: "NodeTests", dependencies: ["Node", "CCaptureABI", "CLinux", "Capture", "Platform", "Primitives", "Replay", "Replication"],
+            swiftSettings: swiftSettings),
         .testTarget(name: "ReplicationTests", dependencies: ["Replication", "Primitives"], swiftSettings: swiftSettings),
         .testTarget(name: "ControlTests", dependencies: ["Control", "CCaptureABI"], swiftSettings: swiftSettings),
         .testTarget(name: "CommandTests", dependencies: ["lockstep", "lockstepd-double", "Control", "CProcess", "CCaptureABI", "CLinux", "Capture", "Frame", "Journal", "Platform", "Primitives"],

@@ -128,12 +128,14 @@ final class ApplierWork {
                 if record.position <= position { continue }
                 if record.kind == .copyBegins { hasFailed = false }
                 if hasFailed { continue }
+                let wasCopying = replayer.copying
                 do { try replayer.apply(record, payload: payload) } catch {
                     hasFailed = true
                     failure = NodeError(1, "record \(record.position.value) (\(record.kind)): \(error)")
                     continue
                 }
-                if record.kind == .copyEnds { copyEnded = record.position }
+                // Held records and names that are owed put it off.
+                if wasCopying, !replayer.copying { copyEnded = record.position }
             }
         }
         epoch = header.epoch

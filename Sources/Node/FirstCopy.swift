@@ -24,8 +24,9 @@ final class FirstCopy {
     private var timesOf: [ObjectID] = []
     private var nextTimes = 0
     /// Objects that were not where their names say: an operation that moved them is still to be drained.
-    private var missing: [ObjectID] = []
+    private var missing: Set<ObjectID> = []
     private var missingSince: UInt64?
+    private var allIsTold = false
 
     init(plane: PrimaryPlane) {
         var order: [(name: NameTable.Name, object: ObjectID)] = []
@@ -53,7 +54,7 @@ final class FirstCopy {
         guard let key = plane.names.names(of: object).first else { return false }
         // What lies in a directory that can't be announced yet is looked at again with it.
         guard announce(key.parent, plane: plane), plane.shipPresent(object, nil) else {
-            missing.append(object)
+            missing.insert(object)
             if missingSince == nil { missingSince = Clock.monotonic }
             return false
         }
@@ -62,15 +63,16 @@ final class FirstCopy {
         timesOf.append(object)
         if plane.names.kind(of: object) == .file { plane.fills.append(object, .new) }
         // A name that came while the copy ran is not in `order`.
-        for name in plane.names.names(of: object).dropFirst() where announce(name.parent, plane: plane) {
-            plane.shipPresent(object, nil, at: name)
-        }
+        for name in plane.names.names(of: object).dropFirst() { tell(name, of: object, plane) }
         return true
     }
 
     /// One step; small enough that acknowledgements do not wait for it.
     func turn(plane: PrimaryPlane) {
-        if ended != nil { return }
+        if ended != nil {
+            sayAllIsTold(plane)
+            return
+        }
         if next < order.count {
             let end = min(next + Limits.announcePerTurn, order.count)
             while next < end {
@@ -79,7 +81,7 @@ final class FirstCopy {
                     announce(object, plane: plane)
                 } else if plane.names.names(of: object).count > 1, plane.names.lookup(name.parent, name.name) == object {
                     // A further name of a file.
-                    plane.shipPresent(object, nil, at: name)
+                    tell(name, of: object, plane)
                 }
                 next += 1
             }
@@ -97,8 +99,20 @@ final class FirstCopy {
         }
     }
 
+    /// Names in conflict may be told after the end; when none is any more, what the peer still waits for was forgotten.
+    private func sayAllIsTold(_ plane: PrimaryPlane) {
+        guard !allIsTold, plane.tracker.unsettled.isEmpty, !plane.owesRepairs else { return }
+        allIsTold = true
+        plane.ship(Record(.settled), about: [])
+    }
+
+    /// A further name of a file that was told; one that can't be told now is looked up when it can.
+    private func tell(_ name: NameTable.Name, of object: ObjectID, _ plane: PrimaryPlane) {
+        if !announce(name.parent, plane: plane) || !plane.shipPresent(object, nil, at: name) { plane.lookUpAgain([name]) }
+    }
+
     private func lookForMissing(_ plane: PrimaryPlane) {
-        let again = Set(missing)
+        let again = missing
         missing = []
         for object in again where plane.names.contains(object) { announce(object, plane: plane) }
         if missing.isEmpty {

@@ -102,13 +102,15 @@ extension PrimaryPlane {
         if intent.kind == .link, !enters { announce(intent.object) }
         let exchanged = intent.isExchange ? names.lookup(intent.targetParent, intent.targetName) : nil
         if let exchanged { announce(exchanged) }
+        let replaced = intent.kind == .rename && !intent.isExchange ? names.lookup(intent.targetParent, intent.targetName) : nil
+        let linked = intent.kind == .link ? names.names(of: intent.object) : []
         tracker.admit(TrackedOperation(sequence: sequence, kind: record.kind, arena: arena.number, index: index,
             blocks: intent.blocks, object: intent.kind == .link ? intent.object : moved ?? .none, names: keys, argument: intent.kind == .link ? UInt64(intent.mode) : intent.argument,
             payload: Array(intent.payload),
             movesDirectory: intent.kind == .rename && [moved, exchanged].contains { $0.flatMap { names.kind(of: $0) } == .directory },
-            enters: enters))
-        // The peer may have something else there until its name fill comes, and would move or remove that.
-        for key in keys where pendingNames.contains(key) { tracker.nameFillShipped(key) }
+            directories: Array(Set((keys + linked).map(\.parent))), removes: intent.kind == .rmdir ? intent.object : replaced ?? .none, enters: enters))
+        // The peer may have something else there until its name fill comes, and would move, remove or link that.
+        if (keys + linked).contains(where: pendingNames.contains) { for key in keys { tracker.nameFillShipped(key) } }
         if isDone {
             // Made, and gone before its maker could look at it: what the name means now is looked up.
             if intent.result.value >= 0, creates(record.kind), let operation = tracker.operations[sequence],
@@ -125,9 +127,9 @@ extension PrimaryPlane {
                 record.group = intent.result.group
                 if isStreaming, !enters, canShip(record, keys, moved, exchanged) {
                     shipName(record, target: target)
-                } else if isStreaming, creates(record.kind) || [moved, exchanged].contains(where: { $0.map(isAnnounced) ?? false }) {
-                    // New, or known to the peer under its old name, and in a directory that can't be told yet.
-                    for key in keys { pendingNames.append(key, after: memory.reserved) }
+                } else {
+                    // In a directory that can't be told yet, or on an object that can't; the peer may know what it replaced.
+                    lookUpAgain(keys)
                 }
             }
             // A file that had no name, or that the peer does not know yet, is looked up under its new one, and told whole.
@@ -187,7 +189,7 @@ extension PrimaryPlane {
     func applyName(_ operation: TrackedOperation, _ result: Intent.Result) {
         guard namesAreKnown else { return }
         do { try follow(operation, result) } catch {
-            for key in operation.names { pendingNames.append(key, after: memory.reserved) }
+            lookUpAgain(operation.names)
             if !isStreaming { namesInDoubt = true }
         }
     }
@@ -228,6 +230,7 @@ extension PrimaryPlane {
     }
 
     /// A change of the table; one that is impossible means that the table and the trees differ: they are compared.
+    @discardableResult
     func change(_ body: () throws -> ObjectID?) -> Bool {
         do { noteNameless(try body()) } catch {
             log.info("names are in doubt: \(error)")

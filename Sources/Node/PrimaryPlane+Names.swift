@@ -10,7 +10,7 @@ extension PrimaryPlane {
     func readNames() throws {
         names = NameTable(roots: tree.roots.map(\.object))
         try tree.walk(
-            found: { entry in _ = change { try names.insert(entry.object, NameTable.Kind(mode: entry.mode), entry.parent, entry.name) } },
+            found: { entry in change { try names.insert(entry.object, NameTable.Kind(mode: entry.mode), entry.parent, entry.name) } },
             skipped: { log.info("\($0) is neither file, directory nor symbolic link: not replicated") })
         namesAreKnown = true
         namesReadAt = memory.drained
@@ -44,17 +44,26 @@ extension PrimaryPlane {
         var gone: [NameTable.Name] = []
         if !undrained { names.forEachName { name, _, _ in if !seen.contains(name) { gone.append(name) } } }
         for key in gone where !inFlight.contains(key) {
-            guard names.lookup(key.parent, key.name) != nil else { continue }
-            let path = names.path(of: key.parent)
-            if let path, tree.look(root: path.root.root, path: join(path.bytes, key.name)) != nil { continue }
+            guard names.lookup(key.parent, key.name) != nil, case .nothing = meaning(of: key) else { continue }
             noteNameless(names.remove(key.parent, key.name))
-            // In a directory that has no name itself: its removal was told.
-            if path != nil { shipAbsent(key) } else { noteNameless(key.parent) }
+            shipAbsent(key)
             repaired += 1
         }
+        if !undrained { forgetUnreachable() }
         lookAtLinks()
         if repaired > 0 { log.info("pass of names: \(repaired) names repaired") }
         return repaired
+    }
+
+    /// What the table has in directories that no root leads to any more has gone with them: a copy would wait for it for ever.
+    private func forgetUnreachable() {
+        var reachable = Set(names.roots)
+        names.forEachName { _, object, _ in reachable.insert(object) }
+        guard reachable.count < names.count else { return }
+        var lost: [ObjectID] = []
+        names.forEachObject { object, _ in if !reachable.contains(object) { lost.append(object) } }
+        for object in lost { names.forget(object) }
+        for object in lost { noteNameless(object) }
     }
 
     /// The table and the trees differ and no operation in the ring explains it: new operations are held for as long as those
@@ -68,6 +77,7 @@ extension PrimaryPlane {
         }
         let isSettled = tracker.unsettled.isEmpty && inherited.isEmpty
         guard memory.isRingEmpty, isSettled || now - since > Limits.holdNanoseconds else { return }
+        fillNames()
         namesInDoubt = false
         if !namesAreKnown {
             try readNames()

@@ -9,12 +9,18 @@ import Replication
 extension PrimaryPlane {
     func repair(_ object: ObjectID, _ settlement: Settlement) {
         guard isStreaming else { return }
-        for key in settlement.repairNames { pendingNames.append(key, after: memory.reserved) }
+        lookUpAgain(settlement.repairNames)
         guard !settlement.repairRanges.isEmpty || settlement.repairsSize || settlement.repairAttributes,
             names.contains(object)
         else { return }
         counters.repairs += 1
         if !read(object, settlement) { pendingRepairs.append((object, settlement, Clock.monotonic)) }
+    }
+
+    /// What the peer has there is not known: the names are looked up when the ring is drained, and told.
+    func lookUpAgain(_ keys: [NameTable.Name]) {
+        guard isStreaming else { return }
+        for key in keys { pendingNames.append(key, after: memory.reserved) }
     }
 
     func retryRepairs() {
@@ -126,14 +132,27 @@ extension PrimaryPlane {
     func decideRenames(of object: ObjectID) {
         for sequence in tracker.unsettled where !decided.contains(sequence) {
             guard let operation = tracker.operations[sequence], operation.kind == .rename, operation.object == object,
-                operation.names.count == 2, let path = names.path(of: operation.names[1].parent),
-                let found = tree.look(root: path.root.root, path: join(path.bytes, operation.names[1].name)), found.object == object
+                operation.names.count == 2, meaning(of: operation.names[1]).object == object
             else { continue }
             let result = Intent.Result(value: 0, object: object)
             decided.insert(sequence)
-            if operation.position != .none { shipOutcome(operation, succeeded: true, result) }
+            if operation.position != .none { shipOutcome(operation, succeeded: true, result) } else { lookUpAgain(operation.names) }
             applyName(operation, result)
         }
+    }
+
+    func decideRenames(above directory: ObjectID) {
+        var next: ObjectID? = directory
+        while let object = next, !names.isRoot(object) {
+            decideRenames(of: object)
+            next = names.names(of: object).first?.parent
+        }
+    }
+
+    /// What a name means in the trees now.
+    func meaning(of key: NameTable.Name) -> Tree.Meaning {
+        guard let path = names.path(of: key.parent) else { return .elsewhere }
+        return tree.look(in: key.parent, path: path.bytes, name: key.name)
     }
 
     /// The whole of an object that the stream knows by name only.
@@ -154,27 +173,37 @@ extension PrimaryPlane {
             return
         }
         let asked = pendingNames.take()
+        let start = Clock.monotonic
         for entry in asked {
-            guard let path = names.path(of: entry.name.parent) else {
-                // Gone, and so are its names; or not where it was: the comparison of all names finds it.
-                noteNameless(entry.name.parent)
-                if names.contains(entry.name.parent) {
-                    namesInDoubt = true
-                    pendingNames.append(entry.name, after: entry.after)
-                }
+            // A large directory takes long to tell; acknowledgements and heartbeats do not wait for many of them.
+            guard Clock.monotonic - start < Limits.namesNanoseconds else {
+                pendingNames.append(entry.name, after: entry.after)
                 continue
             }
-            let found = tree.look(root: path.root.root, path: join(path.bytes, entry.name.name))
-            if memory.isRingEmpty { fillName(entry.name, found) } else { pendingNames.append(entry.name, after: entry.after) }
+            guard names.path(of: entry.name.parent) != nil else {
+                // Of a directory that has gone nothing is to be told; one that the table has lost is told whole when it is found.
+                if names.contains(entry.name.parent) { namesInDoubt = true }
+                continue
+            }
+            let meaning = meaning(of: entry.name)
+            if case .elsewhere = meaning {
+                // A rename that moved it, or what it lies in, has taken place, and is in its call still.
+                decideRenames(above: entry.name.parent)
+                if Clock.monotonic - entry.since > 1_000_000_000 { namesInDoubt = true }
+            } else if memory.isRingEmpty {
+                fillName(entry.name, meaning)
+                continue
+            }
+            pendingNames.append(entry.name, after: entry.after)
         }
         if !pendingNames.isEmpty { pendingNames.keepTimes(of: asked) }
     }
 
     /// What a name means is shipped whatever the table says: after operations that ran at the same time, the table has the order
     /// of their ends, the secondary that of their records.
-    func fillName(_ key: NameTable.Name, _ found: Tree.Found?) {
+    func fillName(_ key: NameTable.Name, _ meaning: Tree.Meaning) {
         counters.repairs += 1
-        guard let found else {
+        guard case .found(let found) = meaning else {
             noteNameless(names.remove(key.parent, key.name))
             shipAbsent(key)
             return
@@ -195,21 +224,25 @@ extension PrimaryPlane {
 
     /// Tells the peer that `key` means `found`, with its bytes.
     func tell(_ found: Tree.Found, at key: NameTable.Name, _ reason: FillQueue.Reason) {
-        guard isStreaming, announce(found.object) else { return }
-        guard announce(key.parent) else {
-            // The peer has it under another name, and not yet the directory that it lies in now.
-            pendingNames.append(key, after: memory.reserved)
+        guard isStreaming else { return }
+        // It is somewhere else by now, or its directory can't be told yet: until it is, the peer may have another one there.
+        guard announce(found.object), announce(key.parent), shipPresent(found.object, found, at: key) else {
+            lookUpAgain([key])
             return
         }
         timesPending.insert(key.parent)
-        shipPresent(found.object, found, at: key)
         switch names.kind(of: found.object) {
         case .file: fills.append(found.object, reason)
         case .directory where reason == .inDoubt:
             // The peer may have removed it, with all that was in it.
+            tracker.nameFillShipped { names.isAncestor(found.object, of: $0) }
             var below: [(NameTable.Name, ObjectID, NameTable.Kind)] = []
             names.forEachName(below: found.object) { below.append(($0, $1, $2)) }
-            for (name, object, kind) in below where announce(object) && shipPresent(object, nil, at: name) {
+            for (name, object, kind) in below {
+                guard announce(object), shipPresent(object, nil, at: name) else {
+                    lookUpAgain([name])
+                    continue
+                }
                 timesPending.insert(object)
                 timesPending.insert(name.parent)
                 if kind == .file { fills.append(object, .inDoubt) }
@@ -218,24 +251,13 @@ extension PrimaryPlane {
         }
     }
 
-    /// A name that the pass of names found, and the table did not have.
+    /// A name that the pass of names found, and the table did not have: whoever made it did so outside the capture, or while
+    /// names were in doubt, so the peer may have anything there. A directory that the peer knows moves with what is in it.
     func present(_ found: Tree.Found, at key: NameTable.Name, movedFrom old: NameTable.Name?) {
-        guard let old else {
-            let isNew = !names.contains(found.object)
-            place(found, at: key)
-            tell(found, at: key, isNew ? .new : .inDoubt)
-            return
-        }
-        // As a rename, so that a directory keeps what is in it.
-        var record = Record(.rename)
-        record.parent = old.parent
-        record.name = old.name
-        record.targetParent = key.parent
-        record.targetName = key.name
-        record.object = found.object
-        let isKnown = isStreaming && announce(found.object) && announce(key.parent)
-        _ = change { try names.move(old.parent, old.name, to: key.parent, key.name) }
-        if isKnown { ship(record, about: [found.object, key.parent, old.parent], isRepair: true) }
+        let isNew = !names.contains(found.object)
+        place(found, at: key)
+        tell(found, at: key, isNew ? .new : .inDoubt)
+        if let old { lookUpAgain([old]) }
     }
 
     func shipAbsent(_ key: NameTable.Name) {

@@ -104,7 +104,7 @@ extension PrimaryPlane {
             let isUnnamed = operation.kind == .link && (operation.enters || !names.contains(operation.object))
             if result.value >= 0, isUnknown || (isStreaming && isUnnamed) || (isStreaming && operation.position == .none && !wasShipped) {
                 // It began before this stream did, on an object that the peer is not told of yet, or its maker lost it.
-                for key in operation.names { pendingNames.append(key, after: memory.reserved) }
+                lookUpAgain(operation.names)
             } else if result.value >= 0 {
                 applyName(operation, result)
             }
@@ -155,29 +155,26 @@ extension PrimaryPlane {
 
     /// The owner of a name operation died inside its call: the file system says whether it took place.
     func decideByLooking(_ operation: TrackedOperation) {
-        func found(_ key: NameTable.Name) -> Tree.Found? {
-            names.path(of: key.parent).flatMap { tree.look(root: $0.root.root, path: join($0.bytes, key.name)) }
-        }
         guard let first = operation.names.first else { return }
         var result = Intent.Result(value: -1)
         switch operation.kind {
         case .create, .mkdir, .symlink, .mknod:
-            if let made = found(first), !names.contains(made.object) {
+            if case .found(let made) = meaning(of: first), !names.contains(made.object) {
                 result = Intent.Result(value: 0, object: made.object, mode: made.status.mode, owner: made.status.owner,
                     group: made.status.group)
             }
         case .unlink, .rmdir:
-            if found(first)?.object != operation.object { result.value = 0 }
+            if meaning(of: first).object != operation.object { result.value = 0 }
         case .rename:
-            if let there = found(operation.names[1]), there.object == operation.object { result.value = 0 }
+            if meaning(of: operation.names[1]).object == operation.object { result.value = 0 }
         default:
-            if let there = found(first), there.object == operation.object { result.value = 0 }
+            if meaning(of: first).object == operation.object { result.value = 0 }
         }
         if operation.position != .none { shipOutcome(operation, succeeded: result.value >= 0, result) }
-        if result.value >= 0, isStreaming, operation.kind == .link, operation.enters || !names.contains(operation.object) {
-            pendingNames.append(first, after: memory.reserved)
-            return
-        }
+        // The peer was not told, or wrongly.
+        let isElsewhere = operation.names.contains { if case .elsewhere = meaning(of: $0) { true } else { false } }
+        if isElsewhere || (result.value >= 0 && operation.position == .none) { lookUpAgain(operation.names) }
+        if result.value >= 0, isStreaming, operation.kind == .link, operation.enters || !names.contains(operation.object) { return }
         if result.value >= 0 { applyName(operation, result) }
         if result.value >= 0, creates(operation.kind) { shipWhole(result.object) }
     }

@@ -327,7 +327,6 @@ final class PrimaryPlane {
     /// The peer is there and its trees are void: everything is told anew.
     func beginStream(after position: StreamPosition) {
         release.restart(after: position)
-        tracker.restart()
         isStreaming = true
         batch = OpenBatch()
         timesDue = []
@@ -337,6 +336,7 @@ final class PrimaryPlane {
 
     func restartCopy() {
         needsPeer = false
+        tracker.restart()
         fills.removeAll()
         pendingRepairs = []
         pendingNames = PendingNames()

@@ -69,6 +69,27 @@ final class Tree {
         return identify(descriptor, root: root)
     }
 
+    /// What a name means now. `elsewhere`: the directory is not where the table has it, so nothing is known of what is in it.
+    enum Meaning {
+        case elsewhere, nothing
+        case found(Found)
+        var object: ObjectID? { if case .found(let found) = self { found.object } else { nil } }
+    }
+
+    /// `path` is that of `directory`.
+    func look(in directory: ObjectID, path: [UInt8], name: [UInt8]) -> Meaning {
+        let parent = openPath(root: directory.root, path: path)
+        guard parent >= 0 else { return .elsewhere }
+        defer { close(parent) }
+        guard identify(parent, root: directory.root)?.object == directory else { return .elsewhere }
+        let text = (name + [0]).map { CChar(bitPattern: $0) }
+        let descriptor = lockstep_openat2(parent, text, UInt64(UInt32(bitPattern: Tree.pathOnly | O_NOFOLLOW | O_CLOEXEC)), 0,
+            UInt64(LOCKSTEP_RESOLVE_BENEATH))
+        guard descriptor >= 0 else { return .nothing }
+        defer { close(descriptor) }
+        return identify(descriptor, root: directory.root).map { .found($0) } ?? .nothing
+    }
+
     private func identify(_ descriptor: Int32, root: UInt32) -> Found? {
         var status = lockstep_status()
         var generation: UInt32 = 0

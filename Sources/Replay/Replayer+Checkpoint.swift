@@ -14,6 +14,8 @@ extension Replayer {
     public func checkpoint(_ mark: Mark) throws(ReplayError) -> Bool {
         precondition(!retired)
         if let failure { throw .stopped(failure.description) }
+        // The record that ends the copy is needed again.
+        if isEnding { return false }
         if !refusals.isEmpty {
             do throws(ReplayError) { try requireNoRefusals(forRecords: Refusals.positionsMax, at: mark.position) } catch {
                 failure = error

@@ -44,8 +44,8 @@
 //
 // Owed: two operations that ran at the same time on the primary may stand in the stream in the other order, so that the
 // second one's source is not there yet; and while a copy runs, the source may not have been copied yet. The name fill
-// that follows, or the copy, says what the name means in the end. Until then it is on a list: `copyEnds` fails while
-// the list is not empty, and status shows its length.
+// that follows, or the copy, says what the name means in the end. Until then it is on a list: a copy is
+// not over while the list is not empty (Replayer+Copy.swift). What is owed in a directory goes with it.
 
 import CLinux
 import Glibc
@@ -223,8 +223,6 @@ extension Replayer {
             try calling { () throws(SystemError) in try place.removeDirectory() }
             table.remove(parent, name)
             forget(object)
-            // Nothing is to come into it any more.
-            owed = owed.filter { $0.parent != object }
         case .symbolicLink, .file:
             let place = try place(parent, name)
             // One whose bytes are in doubt is not to come back.
@@ -277,6 +275,8 @@ extension Replayer {
         table.forget(object)
         removed.insert(object)
         refusals.remove(object)
+        // What is owed in a directory is gone with it; one that comes back is told with all that is in it.
+        if !owed.isEmpty { owed = owed.filter { $0.parent != object } }
     }
 
     // MARK: rename and link

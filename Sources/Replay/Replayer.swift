@@ -94,6 +94,8 @@ public final class Replayer {
     public internal(set) var mark = Mark()
     /// Between `copyBegins` and `copyEnds`.
     public internal(set) var copying = false
+    /// `copyEnds` has come, and a name is still owed.
+    var isEnding = false
     /// Why the data is not consistent; nil: it is.
     public internal(set) var inconsistency: String? = "no copy was ever completed here"
     /// The error that stopped replay; only `copyBegins` starts it again.
@@ -314,6 +316,7 @@ public final class Replayer {
             try widened(for: record) { () throws(ReplayError) in try route(record, payload) }
         }
         counts.applied += 1
+        if isEnding, owed.isEmpty { try endCopy(allIsTold: false) }
     }
 
     private func route(_ record: Record, _ payload: UnsafeRawBufferPointer) throws(ReplayError) {
@@ -334,8 +337,8 @@ public final class Replayer {
         case .rename: try rename(record)
         case .link: try link(record)
         case .mknod: throw .unsupported("a FIFO, socket or device (\(shown(record.parent, record.name)))", at: position)
-        case .copyEnds: try copyEnds(record)
-        case .settled: break
+        case .copyEnds: try copyEnds()
+        case .settled: if isEnding { try endCopy(allIsTold: true) }
         case .outcome, .copyBegins: preconditionFailure("decided before")
         }
     }

@@ -20,6 +20,10 @@ public struct TrackedOperation: Sendable {
     public var payload: [UInt8]
     /// A rename of a directory: two of them depend on each other without a common name.
     public var movesDirectory: Bool
+    /// Directories that it needs: those of its names, and of what it links.
+    public var directories: [ObjectID]
+    /// A directory that it takes the name away from.
+    public var removes: ObjectID
     /// A link of what was outside the trees: told whole, by its name.
     public var enters: Bool
     /// Of a change of one extended attribute.
@@ -42,7 +46,7 @@ public struct TrackedOperation: Sendable {
     public init(sequence: SequenceNumber, kind: Record.Kind, arena: UInt32, index: UInt32, blocks: UInt64,
         object: ObjectID = .none, range: ByteRange = ByteRange(0, 0), names: [NameTable.Name] = [], argument: UInt64 = 0,
         predictedOffset: Bool = false, position: StreamPosition = .none, payload: [UInt8] = [],
-        movesDirectory: Bool = false, enters: Bool = false)
+        movesDirectory: Bool = false, directories: [ObjectID] = [], removes: ObjectID = .none, enters: Bool = false)
     {
         self.sequence = sequence
         self.kind = kind
@@ -57,6 +61,8 @@ public struct TrackedOperation: Sendable {
         self.position = position
         self.payload = payload
         self.movesDirectory = movesDirectory
+        self.directories = directories
+        self.removes = removes
         self.enters = enters
     }
 }
@@ -96,6 +102,7 @@ public struct OperationTracker: Sendable {
     private var byObject: [ObjectID: [SequenceNumber]] = [:]
     private var byName: [NameTable.Name: [SequenceNumber]] = [:]
     private var byAttributes: [ObjectID: [SequenceNumber]] = [:]
+    private var byRemoved: [ObjectID: [SequenceNumber]] = [:]
     /// Settled, kept while an operation with a lower number than their `doneReserved` may still be drained.
     private var lingering: [SequenceNumber] = []
 
@@ -152,6 +159,13 @@ public struct OperationTracker: Sendable {
                 operations[other].map { $0.isExtendedAttribute && $0.doneReserved > operation.sequence.value } ?? false
             }) { operation.repairNames = true }
         }
+        // What was moved out of a directory just before it was removed is removed with it there, if its record comes later.
+        for directory in operation.directories {
+            if (byRemoved[directory] ?? []).contains(where: { operations[$0].map { $0.doneReserved > operation.sequence.value } ?? false }) {
+                operation.repairNames = true
+            }
+        }
+        if !operation.removes.isNone { byRemoved[operation.removes, default: []].append(operation.sequence) }
         if operation.movesDirectory {
             for (other, candidate) in operations
             where candidate.movesDirectory && candidate.doneReserved > operation.sequence.value {
@@ -249,6 +263,13 @@ public struct OperationTracker: Sendable {
         }
     }
 
+    /// The same for all names in the directories that `isTold` names: what is inside its call there is not in what is told.
+    public mutating func nameFillShipped(in isTold: (ObjectID) -> Bool) {
+        for sequence in unsettled where operations[sequence]?.names.contains(where: { isTold($0.parent) }) == true {
+            operations[sequence]?.repairNames = true
+        }
+    }
+
     /// Mode and owner of `object` are being shipped: the same for them.
     public mutating func attributesShipped(_ object: ObjectID) {
         for sequence in byAttributes[object] ?? [] where operations[sequence]?.isSettled == false {
@@ -289,6 +310,7 @@ public struct OperationTracker: Sendable {
             if !operation.range.isEmpty { OperationTracker.remove(sequence, from: &byObject, operation.object) }
             if operation.isAttribute { OperationTracker.remove(sequence, from: &byAttributes, operation.object) }
             for key in operation.names { OperationTracker.remove(sequence, from: &byName, key) }
+            if !operation.removes.isNone { OperationTracker.remove(sequence, from: &byRemoved, operation.removes) }
             return true
         }
     }

@@ -93,7 +93,7 @@ import Testing
             { stage in try stage.apply(.create) { $0.object = foreign; $0.parent = foreign; $0.name = [0x61] } },
             { stage in try stage.apply(.create) { $0.object = Script.root; $0.parent = Script.root; $0.name = [0x61] } },
             { stage in try stage.present(1, "a", type: S_IFDIR) },
-            { stage in try stage.link(1, "a"); try stage.apply(.copyEnds) },
+            { stage in try stage.link(1, "a"); try stage.apply(.copyEnds); try stage.apply(.settled) },
             { stage in try stage.write(1, "bytes for a directory") },
             { stage in try stage.apply(.create) { $0.parent = Script.root; $0.name = [0x61] } },
         ]
