@@ -13,6 +13,7 @@
  *   close, dup*, fcntl         change no file
  *   vmsplice, tee              write to pipes only
  *   sync_file_range            no durability point
+ *   io_cancel                  nothing that changes a file can be cancelled
  *   ptrace, process_vm_writev  write memory
  */
 #ifndef GUARD_CALLS_H
@@ -88,6 +89,9 @@
     GUARDED(GUARD_FILE_SETATTR, "file_setattr", ALWAYS) \
     GUARDED(SYS_io_setup, "io_setup", ALWAYS)           \
     GUARDED(SYS_io_submit, "io_submit", ALWAYS)         \
+    GUARDED(SYS_io_getevents, "io_getevents", ALWAYS)   \
+    GUARDED(SYS_io_pgetevents, "io_pgetevents", ALWAYS) \
+    GUARDED(SYS_io_destroy, "io_destroy", ALWAYS)       \
     GUARDED(SYS_io_uring_setup, "io_uring_setup", ALWAYS) \
     GUARDED(SYS_io_uring_enter, "io_uring_enter", ALWAYS) \
     GUARDED(SYS_io_uring_register, "io_uring_register", ALWAYS)

@@ -75,7 +75,10 @@ static void execute(struct request *request) {
     case SYS_io_uring_enter:
     case SYS_io_uring_register: request_refuse(request, EPERM, "io_uring is not captured"); return;
     case SYS_io_setup:
-    case SYS_io_submit: request_refuse(request, ENOSYS, "asynchronous I/O is captured through the library only"); return;
+    case SYS_io_submit:
+    case SYS_io_getevents:
+    case SYS_io_pgetevents:
+    case SYS_io_destroy: request_refuse(request, ENOSYS, "asynchronous I/O is captured through the library only"); return;
     case SYS_open_by_handle_at: request_refuse(request, EOPNOTSUPP, "creation or truncation by a handle"); return;
     case GUARD_SETXATTRAT:
     case GUARD_REMOVEXATTRAT:

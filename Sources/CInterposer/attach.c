@@ -294,7 +294,7 @@ __attribute__((constructor(101))) static void attach(int count, char **arguments
     ring = r;
     guarded = a.guarded;
     process_attach();
-    refused_attach();
+    posix_aio_attach();
     space_attach();
     stdio_attach(envp);
     control = c;

@@ -11,7 +11,10 @@
  *   sync_file_range                 no durability point; changes nothing
  *   msync, madvise                  no writable shared mapping of a replicated file exists (map.c)
  *   vmsplice, tee                   write to pipes only
- *   io_submit, io_uring_*           can't be set up: io_setup and io_uring_setup are refused (generic.c)
+ *   io_setup, io_submit, io_getevents, io_queue_run, ... of libaio
+ *                                   all of them make their calls with syscall() (generic.c)
+ *   io_cancel                       nothing that changes a file can be cancelled: the kernel says EINVAL
+ *   io_uring_*                      can't be set up: io_uring_setup is refused (generic.c)
  *   flock, lockf, fcntl locks       not replicated: a lock does not outlive its process
  *   opendir, ftw, nftw, glob        read only
  *   __write_nocancel, __open_nocancel, raw `syscall` instructions, static programs
@@ -182,8 +185,10 @@ CALL(wordexp)
 CALL(backtrace_symbols_fd)
 CALL(__backtrace_symbols_fd)
 
-/* refused.c: refused on the tree (ioctl: clones, flags, extent moves) */
+/* refused.c: refused on the tree: clones, flags, extent moves */
 CALL(ioctl)
+
+/* aio_posix.c: on the tree carried out at once; elsewhere libc's */
 CALL(aio_write)
 CALL(aio_write64)
 CALL(aio_fsync)
@@ -194,7 +199,7 @@ CALL(lio_listio64)
 /* identity.c: asked by lockstep-guard, which runs under the library */
 CALL(lockstep_verdict)
 
-/* generic.c: by number: the same functions; io_uring_setup EPERM, io_setup ENOSYS */
+/* generic.c: by number: the same functions, and Linux AIO (aio.c); io_uring_setup EPERM */
 CALL(syscall)
 
 #endif

@@ -20,7 +20,7 @@
 #include <time.h>
 #include <unistd.h>
 
-static long publish_begun(struct capture *capture, const struct lockstep_object *object, int descriptor) {
+long barrier_publish_begun(struct capture *capture, const struct lockstep_object *object, int descriptor) {
     if (object)
         capture->intent->object = *object;
     capture->intent->descriptor = descriptor;
@@ -33,12 +33,12 @@ static long publish_begun(struct capture *capture, const struct lockstep_object 
 
 long barrier_publish(struct capture *capture, const struct lockstep_object *object, int descriptor) {
     long answer = capture_begin(capture, LOCKSTEP_KIND_BARRIER, 0, false);
-    return answer ? answer : publish_begun(capture, object, descriptor);
+    return answer ? answer : barrier_publish_begun(capture, object, descriptor);
 }
 
 long barrier_publish_now(struct capture *capture, const struct lockstep_object *object, int descriptor) {
-    long answer = capture_begin_now(capture, LOCKSTEP_KIND_BARRIER);
-    return answer ? answer : publish_begun(capture, object, descriptor);
+    long answer = capture_begin_now(capture, LOCKSTEP_KIND_BARRIER, 0, false);
+    return answer ? answer : barrier_publish_begun(capture, object, descriptor);
 }
 
 /* The answer so far; LOCKSTEP_ANSWER_NONE: none yet. */
@@ -50,6 +50,12 @@ static uint32_t answer_of(const struct capture *capture, uint32_t word) {
     /* The place serves a later lap: the answer was kept in the intent. */
     return ahead < 0x20000000u ? atomic_load(&capture->intent->answer) : LOCKSTEP_ANSWER_NONE;
 }
+
+static _Atomic(uint32_t) *answer_word(const struct capture *capture) {
+    return (_Atomic(uint32_t) *)((uintptr_t)control + control->answers_offset) + capture->sequence % control->ring_slots;
+}
+
+uint32_t barrier_answer(const struct capture *capture) { return answer_of(capture, atomic_load(answer_word(capture))); }
 
 static long at_bound(void) {
     if (control->on_bound == LOCKSTEP_ON_BOUND_KILL) {
@@ -66,8 +72,7 @@ static long at_bound(void) {
 
 /* 0, -EIO, -ETIMEDOUT, or -EINTR: a signal waits. `start`: when the waiting began, 0 before. */
 static long answer_wait(struct capture *capture, uint64_t *start) {
-    const uint64_t place = capture->sequence % control->ring_slots;
-    _Atomic(uint32_t) *word = (_Atomic(uint32_t) *)((uintptr_t)control + control->answers_offset) + place;
+    _Atomic(uint32_t) *word = answer_word(capture);
     for (;;) {
         uint32_t seen = atomic_load(word), status = answer_of(capture, seen);
         if (status == LOCKSTEP_ANSWER_NONE) {

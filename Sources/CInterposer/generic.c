@@ -94,9 +94,13 @@ static long dispatch(long number, long a, long b, long c, long d, long e, long f
         return kernel(SYS_umask, a);
     /* Refused on the tree; elsewhere on to the kernel. */
     case SYS_ioctl: answer = refuse_ioctl((int)a, (unsigned long)b); break;
-    /* Asynchronous I/O does not pass any wrapper: engines fall back to plain calls when it can't be set up. */
+    case SYS_io_setup: return captured_io_setup((unsigned)a, (void *)b);
+    case SYS_io_destroy: return captured_io_destroy((unsigned long)a);
+    case SYS_io_submit: return captured_io_submit((unsigned long)a, b, (void *)c);
+    case SYS_io_getevents: return captured_io_getevents((unsigned long)a, b, c, (void *)d, (void *)e, NULL, number);
+    case SYS_io_pgetevents: return captured_io_getevents((unsigned long)a, b, c, (void *)d, (void *)e, (void *)f, number);
+    /* Its entries do not pass any wrapper: engines fall back to Linux AIO or plain calls when it can't be set up. */
     case SYS_io_uring_setup: return -EPERM;
-    case SYS_io_setup: return -ENOSYS;
     case 463: /* setxattrat */
     case 466: /* removexattrat */
     case 469: /* file_setattr */

@@ -3,7 +3,7 @@
  *
  *   capture_begin     lowest free intent, payload space     (bitmaps in the arena; the lowest first keeps it warm)
  *   capture_publish   n = ring.reserved++;  word[n]: EMPTY -> PUBLISHED   (a revoked place: again with the next n)
- *   capture_end       result, done_reserved, done = 1
+ *   capture_end       result, done_reserved, done = 1     (of an asynchronous operation: capture_end_asynchronous)
  *
  * Whatever is published before its system call began is resolved by the daemon, whatever happens to this process.
  */
@@ -50,6 +50,8 @@ static void signals_hold(uint64_t *before) {
 }
 
 static void signals_restore(const uint64_t *before) { kernel(SYS_rt_sigprocmask, SIG_SETMASK, before, 0, 8); }
+
+void capture_signals_hold(struct capture *capture) { signals_hold(&capture->signals_before); }
 
 void capture_signals_restore(const struct capture *capture) { signals_restore(&capture->signals_before); }
 
@@ -123,7 +125,8 @@ static long take_waiting(struct lockstep_arena *arena, uint32_t blocks, uint32_t
             break;
         }
         wake_data_plane(true);
-        short_wait(&arena->space, space, 50);
+        /* What the kernel has completed meanwhile is ended here, and its space comes back. */
+        short_wait(&arena->space, space, aio_look() ? 1 : 50);
         /* Nothing is held: what waited is delivered. */
         atomic_fetch_sub(&arena->space_waiters, 1);
         signals_restore(signals_before);
@@ -148,17 +151,23 @@ static void fill(struct capture *capture, enum lockstep_kind kind, size_t payloa
         first == LOCKSTEP_NO_BLOCK ? capture->arena->inlines[capture->index] : capture->arena->blocks[first];
 }
 
-long capture_begin_now(struct capture *capture, enum lockstep_kind kind) {
+static uint32_t blocks_for(size_t payload_bytes, bool in_blocks) {
+    if (payload_bytes == 0 || (!in_blocks && payload_bytes <= LOCKSTEP_INLINE_BYTES))
+        return 0;
+    return (uint32_t)((payload_bytes + LOCKSTEP_BLOCK_BYTES - 1) / LOCKSTEP_BLOCK_BYTES);
+}
+
+long capture_begin_now(struct capture *capture, enum lockstep_kind kind, size_t payload_bytes, bool in_blocks) {
     uint32_t first;
     capture->arena = arena_of_process(&capture->arena_number);
     if (!capture->arena)
         return -EIO;
     signals_hold(&capture->signals_before);
-    if (!take(capture->arena, 0, &capture->index, &first)) {
+    if (!take(capture->arena, blocks_for(payload_bytes, in_blocks), &capture->index, &first)) {
         signals_restore(&capture->signals_before);
         return -EAGAIN;
     }
-    fill(capture, kind, 0, first);
+    fill(capture, kind, payload_bytes, first);
     return 0;
 }
 
@@ -166,9 +175,7 @@ long capture_begin(struct capture *capture, enum lockstep_kind kind, size_t payl
     capture->arena = arena_of_process(&capture->arena_number);
     if (!capture->arena)
         return -EIO;
-    uint32_t blocks = 0, first;
-    if (payload_bytes > 0 && (in_blocks || payload_bytes > LOCKSTEP_INLINE_BYTES))
-        blocks = (uint32_t)((payload_bytes + LOCKSTEP_BLOCK_BYTES - 1) / LOCKSTEP_BLOCK_BYTES);
+    uint32_t blocks = blocks_for(payload_bytes, in_blocks), first;
     signals_hold(&capture->signals_before);
     long answer = take_waiting(capture->arena, blocks, &capture->index, &first, &capture->signals_before);
     if (answer) {
@@ -289,12 +296,16 @@ long capture_publish(struct capture *capture) {
     return answer;
 }
 
-void capture_end(struct capture *capture, long result) {
+void capture_end_asynchronous(struct capture *capture, long result) {
     FAULT_POINT("called");
     struct lockstep_intent *intent = capture->intent;
     intent->result = result;
     intent->done_reserved = atomic_load(&ring->reserved);
     atomic_store_explicit(&intent->done, 1, memory_order_release);
     FAULT_POINT("done");
+}
+
+void capture_end(struct capture *capture, long result) {
+    capture_end_asynchronous(capture, result);
     signals_restore(&capture->signals_before);
 }

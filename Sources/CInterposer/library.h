@@ -48,7 +48,7 @@ extern _Atomic(uint32_t) process_umask;
 
 /* One line "lockstep: CALL on PATH: TEXT" on stderr; at most a few per call and process. `descriptor` or `path`. */
 enum line_call { LINE_OPEN, LINE_LINK, LINE_RENAME, LINE_MKNOD, LINE_ALLOCATE, LINE_COPY, LINE_XATTR, LINE_IOCTL,
-    LINE_MAP, LINE_WRITE, LINE_AIO, LINE_EXEC, LINE_SPAWN, LINE_IDENTITY, LINE_WAIT, LINE_ATTACH,
+    LINE_MAP, LINE_WRITE, LINE_EXEC, LINE_SPAWN, LINE_IDENTITY, LINE_WAIT, LINE_ATTACH,
     LINE_SYSCALL, LINE_CALLS };
 void line(enum line_call call, const char *name, int descriptor, const char *path, const char *text);
 /* For start-up failures: the line, then the end of the process, before main. */
@@ -143,17 +143,20 @@ struct capture {
    From here to capture_end or capture_drop signals wait, those of faults excepted: a handler that jumps out of the call,
    or a cancellation, would leave an intent that nobody ends. */
 long capture_begin(struct capture *capture, enum lockstep_kind kind, size_t payload_bytes, bool in_blocks);
-/* An intent without payload, if there is one at once; else -EAGAIN. */
-long capture_begin_now(struct capture *capture, enum lockstep_kind kind);
+/* The same if there is space at once; else -EAGAIN. */
+long capture_begin_now(struct capture *capture, enum lockstep_kind kind, size_t payload_bytes, bool in_blocks);
 void capture_name(struct capture *capture, const struct place *place);
 void capture_target_name(struct capture *capture, const struct place *place);
 /* Gives it its place in the total order. 0, or -errno: then the intent has been returned. */
 long capture_publish(struct capture *capture);
 /* The same; when it fails, signals go on waiting, until capture_signals_restore. */
 long capture_publish_held(struct capture *capture);
+void capture_signals_hold(struct capture *capture);
 void capture_signals_restore(const struct capture *capture);
 /* The system call has returned `result`. */
 void capture_end(struct capture *capture, long result);
+/* The same for an operation that went on without its caller: no signals waited. */
+void capture_end_asynchronous(struct capture *capture, long result);
 /* The offset of the first byte written, before capture_end. */
 static inline void capture_actual_offset(struct capture *capture, uint64_t offset) {
     capture->intent->actual_offset = offset;
@@ -201,13 +204,22 @@ long border_enter(const struct place *from, const struct place *to, const struct
 long border_leave(const struct place *from, const struct place *to, const struct target *target, unsigned flags);
 long border_link(int source, const struct target *target, const struct place *to);
 
+/* ------------------------------------------------------------------ aio.c */
+
+/* Ends what the kernel has completed and nobody has asked for yet; whether anything asynchronous may be in flight. */
+bool aio_look(void);
+
 /* ------------------------------------------------------------------ durability.c */
 
 /* Publishes the barrier of an object (NULL: of everything); then the caller flushes; then waits. */
 long barrier_publish(struct capture *capture, const struct lockstep_object *object, int descriptor);
 /* The same without waiting for space (-EAGAIN): for a caller that holds a published operation which is not done. */
 long barrier_publish_now(struct capture *capture, const struct lockstep_object *object, int descriptor);
+/* The same for an intent that is there already. */
+long barrier_publish_begun(struct capture *capture, const struct lockstep_object *object, int descriptor);
 long barrier_wait(struct capture *capture, long flushed);
+/* LOCKSTEP_ANSWER_*, without waiting. */
+uint32_t barrier_answer(const struct capture *capture);
 long durable_sync(int descriptor, long number);
 
 /* ------------------------------------------------------------------ calls in the kernel's language, for syscall() */
@@ -247,20 +259,25 @@ long captured_copy_range(int from, off_t *from_offset, int to, off_t *to_offset,
 long captured_sendfile(int to, int from, off_t *offset, size_t count);
 long captured_splice(int from, off_t *from_offset, int to, off_t *to_offset, size_t count, unsigned flags);
 long captured_mmap(void *address, size_t bytes, int protection, int flags, int descriptor, off_t offset);
+long captured_io_setup(unsigned events, unsigned long *context);
+long captured_io_destroy(unsigned long context);
+long captured_io_submit(unsigned long context, long count, void *blocks);
+/* `number`: SYS_io_getevents or SYS_io_pgetevents. */
+long captured_io_getevents(unsigned long context, long least, long count, void *events, void *timeout, void *signals, long number);
 long captured_execve(const char *path, char *const argv[], char *const envp[]);
 long captured_execveat(int directory, const char *path, char *const argv[], char *const envp[], int flags);
 /* refused.c: 0 when the call may go on, else -errno; the line has been written. */
 long refuse_modification(int descriptor, enum line_call call, const char *name, int error);
 long refuse_ioctl(int descriptor, unsigned long request);
 
-/* ------------------------------------------------------------------ stdio.c, temporary.c, process.c, refused.c, space.c */
+/* ------------------------------------------------------------------ stdio.c, temporary.c, process.c, aio_posix.c, space.c */
 
 /* A file without a name in P_tmpdir: descriptor or -errno. */
 long temporary_unlinked(void);
 void stdio_attach(char *const envp[]); /* vtable patch and self-test; ends the process when it fails */
 void process_attach(void);
 void share_prepare(void); /* before memory is shared with a child: attaches */
-void refused_attach(void);
+void posix_aio_attach(void);
 void space_attach(void);
 
 /* ------------------------------------------------------------------ faults.c */

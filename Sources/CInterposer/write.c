@@ -11,6 +11,7 @@
 #define _GNU_SOURCE
 #include "library.h"
 #include "offset_lock.h"
+#include "writing.h"
 #include <fcntl.h>
 #include <limits.h>
 #include <linux/fs.h>
@@ -31,26 +32,7 @@
 #define OFFSET_IMPLICIT (-1)
 #define CALL_BYTES_MAX 0x7ffff000u /* the kernel's own limit */
 
-/* The bytes of one call, taken piece by piece. */
-struct source {
-    const struct iovec *vector;
-    size_t at;
-    size_t left; /* in total */
-};
-
-/* One call in progress. */
-struct writing {
-    struct target target;
-    int descriptor;
-    int flags;          /* of the open file */
-    int rwf;
-    bool append, implicit, durable;
-    off_t offset;       /* of a positioned write: of the next chunk */
-    uint64_t first;     /* sequence number of the first chunk */
-};
-
-/* The count that was copied: less than `bytes` when the rest can't be read. */
-static size_t source_copy(struct source *source, uint8_t *to, size_t bytes) {
+size_t source_copy(struct source *source, uint8_t *to, size_t bytes) {
     size_t copied = 0;
     while (copied < bytes) {
         size_t piece = source->vector->iov_len - source->at;
@@ -106,6 +88,17 @@ static uint64_t actual_offset(const struct writing *w, long result, uint64_t pre
     return end >= result ? (uint64_t)(end - result) : predicted;
 }
 
+void writing_describe(const struct writing *w, struct lockstep_intent *intent, uint64_t offset, size_t bytes) {
+    bool predicted = w->append || w->implicit;
+    intent->object = w->target.object;
+    intent->descriptor = w->descriptor;
+    intent->offset = offset;
+    intent->length = bytes;
+    intent->flags = (uint16_t)((predicted ? LOCKSTEP_FLAG_PREDICTED : 0) | (w->append ? LOCKSTEP_FLAG_APPEND : 0)
+                               | (w->durable ? LOCKSTEP_FLAG_DURABLE : 0) | (w->first ? LOCKSTEP_FLAG_CONTINUED : 0));
+    intent->continues = w->first;
+}
+
 /* One chunk: one intent, one system call. */
 static long write_chunk(struct writing *w, struct source *source, size_t bytes, bool last) {
     struct capture capture, barrier;
@@ -125,7 +118,6 @@ static long write_chunk(struct writing *w, struct source *source, size_t bytes, 
     }
     if (locked)
         offset_lock(&lock, &w->target.object, &capture);
-    struct lockstep_intent *intent = capture.intent;
     long offset = predicted_offset(w);
     if (offset > OFFSET_MAX) {
         if (locked)
@@ -133,13 +125,7 @@ static long write_chunk(struct writing *w, struct source *source, size_t bytes, 
         capture_drop(&capture);
         return -EFBIG;
     }
-    intent->object = w->target.object;
-    intent->descriptor = w->descriptor;
-    intent->offset = offset < 0 ? 0 : (uint64_t)offset;
-    intent->length = bytes;
-    intent->flags = (uint16_t)((locked ? LOCKSTEP_FLAG_PREDICTED : 0) | (w->append ? LOCKSTEP_FLAG_APPEND : 0)
-                               | (w->durable ? LOCKSTEP_FLAG_DURABLE : 0) | (w->first ? LOCKSTEP_FLAG_CONTINUED : 0));
-    intent->continues = w->first;
+    writing_describe(w, capture.intent, offset < 0 ? 0 : (uint64_t)offset, bytes);
     answer = capture_publish_held(&capture);
     if (answer == 0) {
         if (w->first == 0)
@@ -200,8 +186,7 @@ static long write_tracked(struct writing *w, struct source source) {
     return total;
 }
 
-/* Looks at the open file; 1: capture it, 0: let the kernel answer (it fails or writes nothing), else -errno. */
-static long prepare(struct writing *w, const struct iovec *vector, int count, struct source *source) {
+long writing_prepare(struct writing *w, const struct iovec *vector, int count, struct source *source) {
     long flags = kernel(SYS_fcntl, w->descriptor, F_GETFL, 0, 0, 0, 0);
     if (flags < 0 || (flags & O_ACCMODE) == O_RDONLY || (flags & O_PATH))
         return 0;
@@ -227,6 +212,13 @@ static long prepare(struct writing *w, const struct iovec *vector, int count, st
     return total > 0;
 }
 
+long writing_check_flags(const struct writing *w) {
+    if (!(w->rwf & ~RWF_CARRIED))
+        return 0;
+    line(LINE_WRITE, "pwritev2", w->descriptor, NULL, "these flags are not replicated: refused");
+    return -EOPNOTSUPP;
+}
+
 /* A blocking call on a pipe, socket or terminal stays a cancellation point, as in libc. */
 static long call_plain(const struct target *target, long number, long a, long b, long c) {
     if (!attached() || S_ISREG(target->mode) || target->mode == 0)
@@ -243,7 +235,7 @@ long captured_write(int descriptor, const void *bytes, size_t count) {
     struct iovec vector = {(void *)bytes, count};
     struct source source;
     long answer = count ? identify_regular(descriptor, &w.target) : OUTSIDE;
-    if (answer == TRACKED && (answer = prepare(&w, &vector, 1, &source)) > 0)
+    if (answer == TRACKED && (answer = writing_prepare(&w, &vector, 1, &source)) > 0)
         return write_tracked(&w, source);
     return answer < 0 ? answer : call_plain(&w.target, SYS_write, descriptor, (long)bytes, (long)count);
 }
@@ -253,7 +245,7 @@ long captured_pwrite(int descriptor, const void *bytes, size_t count, off_t offs
     struct iovec vector = {(void *)bytes, count};
     struct source source;
     long answer = count && offset >= 0 ? identify_regular(descriptor, &w.target) : OUTSIDE;
-    if (answer == TRACKED && (answer = prepare(&w, &vector, 1, &source)) > 0)
+    if (answer == TRACKED && (answer = writing_prepare(&w, &vector, 1, &source)) > 0)
         return write_tracked(&w, source);
     return answer < 0 ? answer : kernel(SYS_pwrite64, descriptor, bytes, count, offset);
 }
@@ -265,7 +257,7 @@ long captured_writev(int descriptor, const struct iovec *vector, int count) {
     struct writing w = {.descriptor = descriptor, .implicit = true};
     struct source source;
     long answer = identify_regular(descriptor, &w.target);
-    if (answer == TRACKED && count_valid(count) && (answer = prepare(&w, vector, count, &source)) > 0)
+    if (answer == TRACKED && count_valid(count) && (answer = writing_prepare(&w, vector, count, &source)) > 0)
         return write_tracked(&w, source);
     return answer < 0 ? answer : call_plain(&w.target, SYS_writev, descriptor, (long)vector, count);
 }
@@ -275,12 +267,10 @@ long captured_pwritev(int descriptor, const struct iovec *vector, int count, off
     w.implicit = number == SYS_pwritev2 && offset == OFFSET_IMPLICIT;
     struct source source;
     long answer = identify_regular(descriptor, &w.target);
-    if (answer == TRACKED && (flags & ~RWF_CARRIED)) {
-        line(LINE_WRITE, "pwritev2", descriptor, NULL, "these flags are not replicated: refused");
+    if (answer == TRACKED && writing_check_flags(&w) != 0)
         return -EOPNOTSUPP;
-    }
     if (answer == TRACKED && count_valid(count) && (offset >= 0 || w.implicit)
-        && (answer = prepare(&w, vector, count, &source)) > 0)
+        && (answer = writing_prepare(&w, vector, count, &source)) > 0)
         return write_tracked(&w, source);
     return answer < 0 ? answer : kernel(number, descriptor, vector, count, offset, 0, flags);
 }

@@ -138,7 +138,7 @@ public struct Intent {
         }
         // Kinds and arguments that this version of the library never publishes.
         switch kind {
-        case .mknod, .submit: throw scribbled("\(kind) is not captured by this version")
+        case .mknod: throw scribbled("\(kind) is not captured by this version")
         case .rename where argument > 2: throw scribbled("rename with flags \(argument)")
         case .allocate where argument & ~Intent.allocationModes != 0 || offset + (length & (1 << 62 - 1)) > UInt64(Int64.max) || length >= 1 << 62:
             throw scribbled("allocate \(length) bytes at \(offset) in mode \(argument)")

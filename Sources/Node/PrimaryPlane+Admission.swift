@@ -24,7 +24,7 @@ extension PrimaryPlane {
         record.group = intent.group
         let range: ByteRange
         switch intent.kind {
-        case .write:
+        case .write, .submit:
             range = ByteRange(offset: intent.offset, count: UInt64(intent.payload.count))
             record.length = UInt64(intent.payload.count)
         case .truncate: range = ByteRange(intent.length, .max)

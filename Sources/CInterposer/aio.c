@@ -1,0 +1,250 @@
+/*
+ * aio.c: contexts, the table of what is in flight, and the look at the kernel's rings.
+ *
+ * The magic word of each ring is cleared: libaio, and who else takes events without a system call, looks at it and then calls
+ * io_getevents, where every event is seen. Events that wait in a ring are seen there too, without being taken, when an
+ * operation needs the space that theirs holds.
+ */
+#define _GNU_SOURCE
+#include "aio.h"
+#include <sched.h>
+#include <sys/mman.h>
+
+#define CONTEXTS 256u
+#define FLIGHTS 4096u
+#define RING_MAGIC 0xa10a10a1u
+
+/* fs/aio.c */
+struct aio_ring {
+    uint32_t id;
+    uint32_t count;
+    uint32_t head, tail;
+    uint32_t magic;
+    uint32_t compatible, incompatible, header_bytes;
+    struct io_event events[];
+};
+
+static struct table {
+    _Atomic(uint64_t) taken[FLIGHTS / 64];
+    struct aio_context contexts[CONTEXTS];
+    struct flight flights[FLIGHTS];
+} *_Atomic table;
+
+/* Mapped at the first io_setup, for good. */
+static struct table *table_make(void) {
+    struct table *there = atomic_load(&table);
+    if (there)
+        return there;
+    long made = kernel(SYS_mmap, 0, sizeof(struct table), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (made < 0 && made > -4096)
+        return NULL;
+    if (kernel(SYS_madvise, made, sizeof(struct table), MADV_WIPEONFORK) == 0
+        && atomic_compare_exchange_strong(&table, &there, (struct table *)made))
+        return (struct table *)made;
+    kernel(SYS_munmap, made, sizeof(struct table));
+    return there;
+}
+
+/* ------------------------------------------------------------------ flights */
+
+struct flight *flight_take(struct aio_context *context) {
+    struct table *t = atomic_load(&table);
+    for (unsigned word = 0; word < FLIGHTS / 64; word++) {
+        uint64_t taken = atomic_load_explicit(&t->taken[word], memory_order_relaxed);
+        while (~taken) {
+            unsigned bit = (unsigned)__builtin_ctzll(~taken);
+            if (!atomic_compare_exchange_weak(&t->taken[word], &taken, taken | 1ull << bit))
+                continue;
+            struct flight *flight = &t->flights[word * 64 + bit];
+            flight->context = context;
+            atomic_store(&flight->state, STATE(STATE_GENERATION(atomic_load(&flight->state)) + 1, UNBARRED, FREE));
+            return flight;
+        }
+    }
+    return NULL;
+}
+
+void flight_free(struct flight *flight) {
+    struct table *t = atomic_load(&table);
+    unsigned index = (unsigned)(flight - t->flights);
+    atomic_store(&flight->state, STATE(STATE_GENERATION(atomic_load(&flight->state)), UNBARRED, FREE));
+    atomic_fetch_and(&t->taken[index / 64], ~(1ull << index % 64));
+}
+
+struct flight *flight_of(uint64_t block) {
+    struct table *t = atomic_load(&table);
+    uint64_t first = t ? (uint64_t)(uintptr_t)&t->flights[0].block : 0;
+    if (!t || block < first || (block - first) % sizeof(struct flight) || (block - first) / sizeof(struct flight) >= FLIGHTS)
+        return NULL;
+    return &t->flights[(block - first) / sizeof(struct flight)];
+}
+
+void flight_end(struct flight *flight, int64_t result) {
+    uint64_t state = atomic_load(&flight->state);
+    while (STATE_PHASE(state) == FLYING)
+        if (atomic_compare_exchange_weak(&flight->state, &state, STATE(STATE_GENERATION(state), STATE_BARRED(state), ENDED))) {
+            if (flight->writes)
+                capture_end_asynchronous(&flight->write, result);
+            return;
+        }
+}
+
+void flight_abandon(struct flight *flight, int64_t result) {
+    flight_end(flight, result);
+    uint64_t state = atomic_load(&flight->state);
+    /* Nobody waits for its answer: that is what this result says. */
+    if (STATE_BARRED(state) == BARRED
+        && atomic_compare_exchange_strong(&flight->state, &state, STATE(STATE_GENERATION(state), DENIED, ENDED)))
+        capture_end_asynchronous(&flight->barrier, -ETIMEDOUT);
+    flight_free(flight);
+}
+
+/* ------------------------------------------------------------------ events that wait in a ring */
+
+/* Whether the event at `place` has not been taken: what was read there before is what the kernel wrote. */
+static bool is_waiting(const volatile struct aio_ring *ring, uint32_t place) {
+    atomic_thread_fence(memory_order_seq_cst);
+    uint32_t count = ring->count, head = ring->head % count, tail = ring->tail % count;
+    return (place + count - head) % count < (tail + count - head) % count;
+}
+
+static void look_at(const volatile struct aio_ring *ring, uint32_t place) {
+    struct io_event event = {ring->events[place].data, ring->events[place].obj, ring->events[place].res, 0};
+    struct flight *flight = flight_of(event.obj);
+    if (!flight)
+        return;
+    uint64_t state = atomic_load(&flight->state);
+    enum phase phase = STATE_PHASE(state);
+    enum barred barred = STATE_BARRED(state);
+    if (STATE_GENERATION(state) != event.data || (phase != FLYING && phase != ENDED))
+        return;
+    /* Copied before the exchange: once somebody else has handed the event on, all of it may be another operation's. */
+    struct capture write = flight->write, barrier = flight->barrier;
+    bool writes = flight->writes;
+    uint32_t answer = barred == BARRED ? barrier_answer(&barrier) : LOCKSTEP_ANSWER_NONE;
+    if (answer != LOCKSTEP_ANSWER_NONE)
+        barred = answer == LOCKSTEP_ANSWER_OK ? GRANTED : DENIED;
+    uint64_t next = STATE(event.data, barred, ENDED);
+    if (next == state || !is_waiting(ring, place) || !atomic_compare_exchange_strong(&flight->state, &state, next))
+        return;
+    if (phase == FLYING && writes)
+        capture_end_asynchronous(&write, event.res);
+    if (answer != LOCKSTEP_ANSWER_NONE)
+        capture_end_asynchronous(&barrier, event.res < 0 ? event.res : 0);
+}
+
+bool aio_look(void) {
+    struct table *t = atomic_load(&table);
+    bool any = false;
+    for (unsigned index = 0; t && index < CONTEXTS; index++) {
+        struct aio_context *context = &t->contexts[index];
+        uint64_t address = atomic_load(&context->ring);
+        if (!address)
+            continue;
+        any = true;
+        atomic_fetch_add(&context->looking, 1);
+        if (atomic_load(&context->ring) == address && !atomic_load(&context->closing)) {
+            const volatile struct aio_ring *ring = (const struct aio_ring *)address;
+            uint32_t count = ring->count, tail = ring->tail % count;
+            atomic_thread_fence(memory_order_seq_cst);
+            for (uint32_t place = ring->head % count; place != tail; place = (place + 1) % count)
+                look_at(ring, place);
+        }
+        atomic_fetch_sub(&context->looking, 1);
+    }
+    return any;
+}
+
+/* ------------------------------------------------------------------ contexts */
+
+/* One that is closing is found last: its address may be a new one's already. */
+struct aio_context *aio_context_of(uint64_t ring) {
+    struct table *t = atomic_load(&table);
+    struct aio_context *found = NULL;
+    for (unsigned index = 0; t && ring && index < CONTEXTS; index++)
+        if (atomic_load_explicit(&t->contexts[index].ring, memory_order_relaxed) == ring) {
+            found = &t->contexts[index];
+            if (!atomic_load(&found->closing))
+                break;
+        }
+    return found;
+}
+
+long captured_io_setup(unsigned events, unsigned long *context) {
+    struct table *t = table_make();
+    if (!t)
+        return -ENOMEM;
+    long answer = kernel(SYS_io_setup, events, context);
+    if (answer)
+        return answer;
+    struct aio_ring *ring = (struct aio_ring *)*context;
+    answer = ring->magic == RING_MAGIC && ring->count > 0 ? -EAGAIN : -ENOSYS; /* another kernel's ring is not known */
+    for (unsigned index = 0; answer == -EAGAIN && index < CONTEXTS; index++) {
+        uint64_t nobody = 0;
+        if (!atomic_compare_exchange_strong(&t->contexts[index].ring, &nobody, *context))
+            continue;
+        ring->magic = 0;
+        return 0;
+    }
+    kernel(SYS_io_destroy, *context);
+    *context = 0;
+    return answer;
+}
+
+/* Bounded: a thread that reads a ring does not block, one that hands events on waits for answers, which are bounded. */
+static bool wait_until_none(_Atomic(uint32_t) *threads) {
+    uint64_t start = milliseconds_now();
+    while (atomic_load(threads)) {
+        if (milliseconds_now() - start > 2 * (uint64_t)control->wait_bound_milliseconds)
+            return false;
+        kernel(SYS_sched_yield);
+    }
+    return true;
+}
+
+/* The kernel would wait for them too, but throw the results away. */
+static void wait_until_ended(const struct aio_context *context) {
+    struct table *t = atomic_load(&table);
+    uint64_t start = milliseconds_now();
+    for (unsigned index = 0; index < FLIGHTS; index++) {
+        struct flight *flight = &t->flights[index];
+        while ((atomic_load(&t->taken[index / 64]) >> index % 64 & 1) && flight->context == context
+               && STATE_PHASE(atomic_load(&flight->state)) == FLYING && flight->writes) {
+            aio_look();
+            if (milliseconds_now() - start > control->wait_bound_milliseconds)
+                return;
+            kernel(SYS_sched_yield);
+        }
+    }
+}
+
+long captured_io_destroy(unsigned long address) {
+    struct aio_context *context = aio_context_of(address);
+    if (!context)
+        return kernel(SYS_io_destroy, address);
+    wait_until_ended(context);
+    if (atomic_exchange(&context->closing, 1))
+        return -EINVAL; /* somebody else destroys it */
+    if (!wait_until_none(&context->looking)) {
+        atomic_store(&context->closing, 0);
+        return -EAGAIN;
+    }
+    /* A result that is still not known is lost: its range is read again. */
+    long answer = kernel(SYS_io_destroy, address);
+    bool alone = wait_until_none(&context->reaping);
+    struct table *t = atomic_load(&table);
+    for (unsigned index = 0; index < FLIGHTS; index++) {
+        struct flight *flight = &t->flights[index];
+        if (!(atomic_load(&t->taken[index / 64]) >> index % 64 & 1) || flight->context != context)
+            continue;
+        if (alone)
+            flight_abandon(flight, -EIO);
+        else
+            flight_end(flight, -EIO);
+    }
+    if (alone) {
+        atomic_store(&context->ring, 0);
+        atomic_store(&context->closing, 0);
+    }
+    return answer;
+}

@@ -1,0 +1,79 @@
+/*
+ * aio_events.c: io_getevents and io_pgetevents.
+ *
+ *   the kernel's events --> the intents of their writes are ended --> durable ones: their answers are waited for
+ *                                                                  --> the application's own address and data put back
+ *
+ * An event of a durable write or of an fsync is given to the application when the peer has acknowledged it. The descriptor of
+ * IOCB_FLAG_RESFD is signalled by the kernel, when the local write is durable: then io_getevents waits for the rest, beyond its
+ * own time-out if need be.
+ */
+#define _GNU_SOURCE
+#include "aio.h"
+#include <linux/futex.h>
+#include <time.h>
+
+/* The submitter carries it out itself: bounded, as every captured write is. */
+static int64_t result_of(struct flight *flight) {
+    uint64_t start = milliseconds_now(), state;
+    while (STATE_PHASE(state = atomic_load(&flight->state)) == RUNNING) {
+        if (milliseconds_now() - start > 2 * (uint64_t)control->wait_bound_milliseconds)
+            return -EIO;
+        struct timespec bound = {.tv_nsec = 50000000};
+        kernel(SYS_futex, &flight->state, FUTEX_WAIT, (uint32_t)state, &bound, 0, 0);
+    }
+    return flight->result;
+}
+
+static void hand_over(struct flight *flight, struct io_event *event) {
+    uint64_t state = atomic_load(&flight->state);
+    if (STATE_PHASE(state) == RUNNING || STATE_PHASE(state) == RAN) {
+        event->res = result_of(flight);
+        state = atomic_load(&flight->state);
+    }
+    /* Against somebody who finds the answer in passing. */
+    while (STATE_BARRED(state) == BARRED
+           && !atomic_compare_exchange_weak(&flight->state, &state, STATE(STATE_GENERATION(state), GRANTED, ENDED))) {}
+    struct capture barrier = flight->barrier;
+    event->obj = (uintptr_t)flight->application;
+    event->data = flight->data;
+    /* One that is still carried out keeps its place: its submitter writes there. */
+    if (STATE_PHASE(state) != RUNNING)
+        flight_free(flight);
+    long durable = STATE_BARRED(state) == DENIED ? -EIO : 0;
+    if (STATE_BARRED(state) == BARRED) {
+        capture_signals_hold(&barrier);
+#ifdef LOCKSTEP_FAULTS
+        if (fault_planted("aio-early")) {
+            capture_end(&barrier, 0);
+            return;
+        }
+#endif
+        durable = barrier_wait(&barrier, event->res < 0 ? event->res : 0);
+    }
+    if (durable < 0)
+        event->res = durable;
+}
+
+long captured_io_getevents(unsigned long address, long least, long count, void *where, void *timeout, void *signals,
+                           long number) {
+    struct aio_context *context = aio_context_of(address);
+    struct io_event *events = where;
+    if (context)
+        atomic_fetch_add(&context->reaping, 1);
+    long taken = kernel(number, address, least, count, events, timeout, signals);
+    /* All of them before the first is waited for: what is durable covers what is done. */
+    for (long index = 0; index < taken; index++) {
+        struct flight *flight = flight_of(events[index].obj);
+        if (flight)
+            flight_end(flight, events[index].res);
+    }
+    for (long index = 0; index < taken; index++) {
+        struct flight *flight = flight_of(events[index].obj);
+        if (flight)
+            hand_over(flight, &events[index]);
+    }
+    if (context)
+        atomic_fetch_sub(&context->reaping, 1);
+    return taken;
+}
