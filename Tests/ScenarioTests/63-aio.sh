@@ -42,4 +42,21 @@ overlaps() { run_fio overlaps --filename=overlapping --ioengine=libaio --iodepth
     --size=1m --io_size=32m && at_rest; }
 at_rest() { until_true 60 settled > "$work/at-rest" 2>&1 || { cat "$work/at-rest"; return 1; }; }
 check "libaio, direct, overlapping writes" overlaps
+# What was in flight when its process was killed is looked at when the kernel has ended it.
+killed() {
+    local round victim
+    for round in 1 2 3 4 5; do
+        captured fio --name=killed --directory="$(tree)" --size=8m --bs=64k --rw=randwrite --ioengine=libaio --iodepth=48 --direct=1 --fallocate=none \
+            --norandommap --time_based --runtime=60 --thread --output=/dev/null > "$work/killed" 2>&1 &
+        until_true 30 writing || { cat "$work/killed"; return 1; }
+        for victim in $(pgrep -f -- "--directory=$(tree) --size=8m --bs=64k"); do
+            [ "$(cat "/proc/$victim/comm")" != fio ] || kill -KILL "$victim"
+        done
+        wait $! 2> "$work/killed"
+        settled || return 1
+        captured rm -f "$(tree)/killed.0.0" || return 1
+    done
+}
+writing() { [ "$(du -k "$(tree)/killed.0.0" 2> /dev/null | cut -f 1)" -gt 1000 ] 2> /dev/null; }
+check "killed with operations in flight" killed
 finish_scenario

@@ -36,7 +36,14 @@ start_server() { # start_server OPTION...
     until_true 120 answers_or_ended && answers || { tail -n 20 "$work/server" "$(data)/error.log"; return 1; }
 }
 stop_server() { sql SHUTDOWN && wait $server || { tail -n 20 "$work/server" "$(data)/error.log"; return 1; }; }
-at_rest() { until_true 60 settled > "$work/at-rest" 2>&1 || { cat "$work/at-rest"; return 1; }; }
+at_rest() { until_true 60 settled > "$work/at-rest" 2>&1 || { tail -n 12 "$work/at-rest"; not_cached; return 1; }; }
+# A page cache that is older than what was written with O_DIRECT would be no difference between the nodes.
+not_cached() {
+    local file
+    sed -n 's/^\(.*\): [0-9]* ranges of .*/\1/p' "$work/compare" | while read -r file; do
+        dd if="$pair/a/data/$file" iflag=direct bs=1M status=none | cmp - "$pair/b/data/$file" && echo "$file: equal on the disk"
+    done
+}
 logged() { grep -q "$1" "$(data)/error.log" || { echo "no '$1' in the log:"; grep -i -E 'aio|uring' "$(data)/error.log"; return 1; }; }
 
 # ---------------------------------------------------------------- what it does
