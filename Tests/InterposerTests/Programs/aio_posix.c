@@ -45,9 +45,6 @@ static void all(int fd, int reader) {
     finish("not for writing", &bad);
     bad.aio_fildes = reader;
     SHOW(aio_fsync(O_SYNC, &bad));
-    bad = make(fd, (void *)16, 5, 0);
-    SHOW(aio_write(&bad));
-    finish("a bad address", &bad);
     bad = make(fd, "x", 1, -1);
     SHOW(aio_write(&bad));
     finish("a bad offset", &bad);
