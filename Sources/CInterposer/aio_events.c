@@ -43,12 +43,10 @@ static void hand_over(struct flight *flight, struct io_event *event) {
     long durable = STATE_BARRED(state) == DENIED ? -EIO : 0;
     if (STATE_BARRED(state) == BARRED) {
         capture_signals_hold(&barrier);
-#ifdef LOCKSTEP_FAULTS
-        if (fault_planted("aio-early")) {
+        if (FAULT_SKIPS("aio-answer")) {
             capture_end(&barrier, 0);
             return;
         }
-#endif
         durable = barrier_wait(&barrier, event->res < 0 ? event->res : 0);
     }
     if (durable < 0)

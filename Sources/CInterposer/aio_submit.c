@@ -125,13 +125,11 @@ static enum fate add_write(struct batch *batch, struct iocb *application, const 
     struct iocb ours = *block;
     ours.aio_lio_opcode = IOCB_CMD_PWRITE;
     ours.aio_buf = (uintptr_t)flight->write.payload;
-#ifdef LOCKSTEP_FAULTS
-    if (fault_planted("aio-payload")) {
+    if (FAULT_SKIPS("aio-payload")) {
         ours.aio_lio_opcode = block->aio_lio_opcode;
         ours.aio_buf = block->aio_buf;
         bytes = block->aio_nbytes;
     }
-#endif
     ours.aio_nbytes = bytes;
     depart(batch, flight, application, &ours, w->durable ? BARRED : UNBARRED, FLYING);
     return ADDED;

@@ -8,7 +8,7 @@ aio_control() { # aio_control NAME PLANTED OPTIONS PROGRAM FIELD: FIELD of the r
     library=$faults
     for plant in "$planted" ""; do
         prepare "$work/control" ""
-        LOCKSTEP_PLANTED=$plant under_rig "$work/control" "$options" "$build/programs/$program" "$work/control/tree" "$work/control/outside"
+        LOCKSTEP_FAULT=${plant:-nothing}:0:skip under_rig "$work/control" "$options" "$build/programs/$program" "$work/control/tree" "$work/control/outside"
         count=$(field "$counted" "$work/control/report")
         if [ -n "$plant" ]; then [ "${count:-0}" -gt 0 ]; else [ "${count:-1}" = 0 ]; fi || {
             echo "planted '$plant': $counted ${count:-none}"; cat "$work/control/report" "$work/control/err"; } >> "$details"
@@ -18,5 +18,5 @@ aio_control() { # aio_control NAME PLANTED OPTIONS PROGRAM FIELD: FIELD of the r
 }
 if [ -n "$faults" ]; then
     aio_control "control aio without the copy of the payload" aio-payload "" aio_many differences
-    aio_control "control aio completions before the answer" aio-early "--hold-answers 3" aio_durable violations
+    aio_control "control aio completions before the answer" aio-answer "--hold-answers 3" aio_durable violations
 fi
