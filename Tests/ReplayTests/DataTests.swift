@@ -111,46 +111,52 @@ import Testing
         for index in 0..<UInt64(300) { try stage.create(10 + index, "f\(index)") }
         for index in 0..<UInt64(300) { try stage.write(10 + index, "\(index)") }
         for index in 0..<UInt64(300) { #expect(stage.text("f\(index)") == "\(index)") }
-        #expect(try Directory.names(path: "/proc/self/fd").count < 1024)
+        // Other tests of this process have descriptors too: only those into this one's directory count.
+        #expect((100...140).contains(try stage.openDescriptors()))
     }
 
     /// What replay does for an unprivileged owner, whose own directories may shut him out.
     @Test(.enabled(if: geteuid() == 0))
     func `without privilege directories are opened up for a moment`() async {
         await #expect(processExitsWith: .success) {
-            let stage = try Stage(copied: false)
-            #expect(chown(stage.scratch.path, 65534, 65534) == 0 && chown(stage.root, 65534, 65534) == 0)
-            #expect(chown(stage.state, 65534, 65534) == 0 && chown(stage.scratch.path + "/.lockstep-test", 65534, 65534) == 0)
-            for name in ["/limbo", "/limbo/data", "/before-copy"] {
-                #expect(chown(stage.scratch.path + "/.lockstep-test" + name, 65534, 65534) == 0)
-            }
-            #expect(setgid(65534) == 0 && setuid(65534) == 0)
-            stage.replayer = try Replayer(roots: [stage.root], stateDirectory: stage.state, module: "test")
-            try stage.apply(.copyBegins)
-            try stage.apply(.present) {
-                $0.object = Script.root
-                $0.mode = S_IFDIR | 0o755
-            }
-            try stage.apply(.copyEnds)
-            try stage.mkdir(2, "d")
-            try stage.create(3, "f", in: 2, mode: 0o444)
-            try stage.apply(.chmod) {
-                $0.object = Script.object(2)
-                $0.mode = 0o100
-            }
-            try stage.checkpoint()
-            try stage.create(4, "g", in: 2)
-            try stage.restart()
-            try stage.write(3, "read-only")
-            try stage.apply(.chown) {
-                $0.object = Script.object(3)
-                $0.owner = 0
-                $0.group = 0
-            }
-            #expect(stage.mode("d") == 0o100 && stage.replayer.counts.ownersRefused == 1)
-            #expect(chmod(stage.root + "/d", 0o700) == 0)
-            #expect(stage.text("d/f") == "read-only" && stage.mode("d/f") == 0o444)
-            #expect(stage.names() == ["d", "d/f", "d/g"])
+            // What is thrown out of here would be a trap without a word.
+            do { try replayWithoutPrivilege() } catch { Issue.record(error) }
         }
     }
+}
+
+private func replayWithoutPrivilege() throws {
+    let stage = try Stage(copied: false)
+    #expect(chown(stage.scratch.path, 65534, 65534) == 0 && chown(stage.root, 65534, 65534) == 0)
+    #expect(chown(stage.state, 65534, 65534) == 0 && chown(stage.scratch.path + "/.lockstep-test", 65534, 65534) == 0)
+    for name in ["/limbo", "/limbo/data", "/before-copy"] {
+        #expect(chown(stage.scratch.path + "/.lockstep-test" + name, 65534, 65534) == 0)
+    }
+    #expect(setgid(65534) == 0 && setuid(65534) == 0)
+    stage.replayer = try Replayer(roots: [stage.root], stateDirectory: stage.state, module: "test")
+    try stage.apply(.copyBegins)
+    try stage.apply(.present) {
+        $0.object = Script.root
+        $0.mode = S_IFDIR | 0o755
+    }
+    try stage.apply(.copyEnds)
+    try stage.mkdir(2, "d")
+    try stage.create(3, "f", in: 2, mode: 0o444)
+    try stage.apply(.chmod) {
+        $0.object = Script.object(2)
+        $0.mode = 0o100
+    }
+    try stage.checkpoint()
+    try stage.create(4, "g", in: 2)
+    try stage.restart()
+    try stage.write(3, "read-only")
+    try stage.apply(.chown) {
+        $0.object = Script.object(3)
+        $0.owner = 0
+        $0.group = 0
+    }
+    #expect(stage.mode("d") == 0o100 && stage.replayer.counts.ownersRefused == 1)
+    #expect(chmod(stage.root + "/d", 0o700) == 0)
+    #expect(stage.text("d/f") == "read-only" && stage.mode("d/f") == 0o444)
+    #expect(stage.names() == ["d", "d/f", "d/g"])
 }

@@ -125,6 +125,11 @@ final class Stage {
         }
     }
 
+    /// How many descriptors of this process lead into this stage's directory.
+    func openDescriptors() throws -> Int {
+        try Directory.names(path: "/proc/self/fd").filter { target("/proc/self/fd/" + String(decoding: $0, as: UTF8.self)).hasPrefix(scratch.path) }.count
+    }
+
     func apply(_ kind: Record.Kind, payload: String = "", _ change: (inout Record) -> Void = { _ in }) throws {
         try take(script.record(kind, change), Array(payload.utf8))
     }
