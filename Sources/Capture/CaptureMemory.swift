@@ -105,7 +105,15 @@ public final class CaptureMemory {
         consumed = 1
     }
 
-    /// The memory itself stays mapped for the life of the process: waiters may still be answered.
+    deinit {
+        for arena in arenas.values { arena.unmap() }
+        munmap(ring, lockstep_ring_bytes(slots))
+        munmap(control, lockstep_control_bytes(slots))
+        Glibc.close(ringDescriptor)
+        Glibc.close(controlDescriptor)
+    }
+
+    /// Producers fail from now on. The memory itself stays: waiters may still be answered.
     public func close() {
         lockstep_control_set_switch(control, LOCKSTEP_SWITCH_CLOSED, 1)
     }

@@ -175,9 +175,13 @@ extension PrimaryPlane {
     /// What a creation says that it made: something new, of its type, in its root. Else somebody removed or replaced it before
     /// its maker looked, and the name is looked up again.
     func isPlausible(_ result: Intent.Result, of operation: TrackedOperation) -> Bool {
-        let type: UInt32 = operation.kind == .mkdir ? S_IFDIR : operation.kind == .symlink ? S_IFLNK : S_IFREG
-        return !result.object.isNone && result.object.root == operation.names.first?.parent.root
-            && result.mode & S_IFMT == type && !names.contains(result.object)
+        !result.object.isNone && result.object.root == operation.names.first?.parent.root
+            && makes(operation.kind, result.mode) && !names.contains(result.object)
+    }
+
+    /// Whether a creation of this kind makes what has this type.
+    func makes(_ kind: Record.Kind, _ mode: UInt32) -> Bool {
+        mode & S_IFMT == (kind == .mkdir ? S_IFDIR : kind == .symlink ? S_IFLNK : S_IFREG)
     }
 
     func creates(_ kind: Record.Kind) -> Bool {
@@ -260,7 +264,8 @@ extension PrimaryPlane {
         for sequence in tracker.unsettled {
             guard let operation = tracker.operations[sequence], creates(operation.kind), !decided.contains(sequence),
                 let key = operation.names.first, let path = names.path(of: key.parent),
-                let found = tree.look(root: path.root.root, path: join(path.bytes, key.name)), found.object == object
+                let found = tree.look(root: path.root.root, path: join(path.bytes, key.name)), found.object == object,
+                makes(operation.kind, found.status.mode)
             else { continue }
             // Its maker is still in its call, and others use it already.
             let result = Intent.Result(value: 0, object: object, mode: found.status.mode, owner: found.status.owner,

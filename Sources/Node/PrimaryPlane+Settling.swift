@@ -159,7 +159,7 @@ extension PrimaryPlane {
         var result = Intent.Result(value: -1)
         switch operation.kind {
         case .create, .mkdir, .symlink, .mknod:
-            if case .found(let made) = meaning(of: first), !names.contains(made.object) {
+            if case .found(let made) = meaning(of: first), makes(operation.kind, made.status.mode), !names.contains(made.object) {
                 result = Intent.Result(value: 0, object: made.object, mode: made.status.mode, owner: made.status.owner,
                     group: made.status.group)
             }

@@ -52,6 +52,8 @@ final class Tree {
         paths = RootPaths(roots: roots.map(\.path), outside: configuration.outside)
     }
 
+    deinit { for root in roots { close(root.descriptor) } }
+
     // MARK: One object
 
     /// A file that was found where its names say, and is the object meant.

@@ -159,7 +159,7 @@ final class AftermathMemory {
         munmap(control, lockstep_control_bytes(AftermathMemory.slots))
         munmap(ring, lockstep_ring_bytes(AftermathMemory.slots))
         munmap(arena, lockstep_arena_bytes())
-        for descriptor in [module.controlDescriptor, module.ringDescriptor, arenaDescriptor] { close(descriptor) }
+        close(arenaDescriptor)
     }
 
     private func writeFree() {

@@ -20,6 +20,8 @@ final class Bench {
     private let log: Log
     private var reading: FillQueue.ReadRequest?
     private var position = StreamPosition.none
+    /// While they are open, the processes live for the daemons that came later.
+    private var lives: [Int32] = []
 
     var primary: String { place + "/a" }
     var secondary: String { place + "/b" }
@@ -43,6 +45,7 @@ final class Bench {
 
     deinit {
         server.close()
+        for life in lives { close(life) }
         _ = system("rm -rf '\(place)'")
     }
 
@@ -63,8 +66,10 @@ final class Bench {
         plane = try PrimaryPlane(configuration, log: log, tree: tree, memory: memory, server: server, epoch: Epoch(1), after: position)
         reading = nil
         for process in processes {
+            let (descriptor, life) = Producer.processDescriptor()
+            lives.append(life)
             let arena = try memory.attach(arena: process.producer.number, descriptor: dup(process.producer.arenaDescriptor),
-                processDescriptor: Producer.processDescriptor().process, pid: getpid() + Int32(process.producer.number))
+                processDescriptor: descriptor, pid: getpid() + Int32(process.producer.number))
             plane.inherit(arena)
         }
     }
