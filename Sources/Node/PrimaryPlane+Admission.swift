@@ -110,7 +110,9 @@ extension PrimaryPlane {
             movesDirectory: intent.kind == .rename && [moved, exchanged].contains { $0.flatMap { names.kind(of: $0) } == .directory },
             directories: Array(Set((keys + linked).map(\.parent))), removes: intent.kind == .rmdir ? intent.object : replaced ?? .none, enters: enters))
         // The peer may have something else there until its name fill comes, and would move, remove or link that.
-        if (keys + linked).contains(where: pendingNames.contains) { for key in keys { tracker.nameFillShipped(key) } }
+        if (keys + linked).contains(where: pendingNames.contains) || (keys + linked).contains(where: { isMoving($0.parent) }) {
+            for key in keys { tracker.nameFillShipped(key) }
+        }
         if isDone {
             // Made, and gone before its maker could look at it: what the name means now is looked up.
             if intent.result.value >= 0, creates(record.kind), let operation = tracker.operations[sequence],
@@ -140,6 +142,19 @@ extension PrimaryPlane {
         record.flags = .tentative
         record.object = intent.kind == .link ? intent.object : moved ?? .none
         tracker.shipped(sequence, at: shipName(record, target: target))
+    }
+
+    /// A directory, or one above it, is being moved, or a name on the way to it is in doubt: the peer may take it for what another
+    /// operation on that name removes, with all that is in it. What is told of it then brings back what is still there.
+    func isMoving(_ directory: ObjectID) -> Bool {
+        if tracker.movesDirectory(where: { names.isAncestor($0, of: directory) }) { return true }
+        guard !pendingNames.isEmpty else { return false }
+        var next = directory
+        while let key = names.names(of: next).first {
+            if pendingNames.contains(key) { return true }
+            next = key.parent
+        }
+        return false
     }
 
     /// During a copy: what takes a name away from an object that the peer does not know is none of its business yet.

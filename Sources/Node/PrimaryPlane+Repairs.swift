@@ -181,8 +181,12 @@ extension PrimaryPlane {
                 continue
             }
             guard names.path(of: entry.name.parent) != nil else {
-                // Of a directory that has gone nothing is to be told; one that the table has lost is told whole when it is found.
-                if names.contains(entry.name.parent) { namesInDoubt = true }
+                // Of a directory that has gone nothing is to be told. One that the table has lost is told when it is found, but not
+                // what has left it.
+                if names.contains(entry.name.parent) {
+                    namesInDoubt = true
+                    pendingNames.append(entry.name, after: entry.after)
+                }
                 continue
             }
             let meaning = meaning(of: entry.name)

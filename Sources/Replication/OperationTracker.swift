@@ -99,6 +99,7 @@ public struct OperationTracker: Sendable {
     /// attributes shipped if the call succeeded.
     public var awaitsSettlement: Bool { awaited > 0 }
     private var awaited = 0
+    private var movingDirectories = 0
     private var byObject: [ObjectID: [SequenceNumber]] = [:]
     private var byName: [NameTable.Name: [SequenceNumber]] = [:]
     private var byAttributes: [ObjectID: [SequenceNumber]] = [:]
@@ -176,6 +177,7 @@ public struct OperationTracker: Sendable {
         operations[operation.sequence] = operation
         unsettled.append(operation.sequence)
         if operation.isToldWhenSettled { awaited += 1 }
+        if operation.movesDirectory { movingDirectories += 1 }
     }
 
     /// The other way round: names that may have been made before or after the change of their directory.
@@ -270,6 +272,13 @@ public struct OperationTracker: Sendable {
         }
     }
 
+    /// Whether one of the directories that calls are moving right now is such.
+    public func movesDirectory(where isSuch: (ObjectID) -> Bool) -> Bool {
+        movingDirectories > 0 && unsettled.contains { sequence in
+            operations[sequence].map { $0.movesDirectory && isSuch($0.object) } ?? false
+        }
+    }
+
     /// Mode and owner of `object` are being shipped: the same for them.
     public mutating func attributesShipped(_ object: ObjectID) {
         for sequence in byAttributes[object] ?? [] where operations[sequence]?.isSettled == false {
@@ -319,6 +328,7 @@ public struct OperationTracker: Sendable {
         guard var operation = operations[sequence], !operation.isSettled else { return nil }
         operation.isSettled = true
         if operation.isToldWhenSettled { awaited -= 1 }
+        if operation.movesDirectory { movingDirectories -= 1 }
         operation.doneReserved = doneReserved
         operations[sequence] = operation
         if let index = unsettled.firstIndex(of: sequence) { unsettled.remove(at: index) }
