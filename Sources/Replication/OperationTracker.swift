@@ -35,6 +35,9 @@ public struct TrackedOperation: Sendable {
     /// Bytes to be read and shipped again when it is settled: something else touched them at the same time.
     fileprivate var repairRange: ByteRange?
     fileprivate var repairNames = false
+    /// Operations on the same names at the same time: of those that changed nothing nobody need look again.
+    fileprivate var conflicts: [SequenceNumber] = []
+    fileprivate var changedNothing = false
     fileprivate var repairSize = false
     fileprivate var repairAttributes = false
     /// Names that were made in a directory while its default access control list changed.
@@ -147,12 +150,9 @@ public struct OperationTracker: Sendable {
         }
         for key in operation.names {
             for other in byName[key] ?? [] {
-                guard var earlier = operations[other], earlier.doneReserved > operation.sequence.value else { continue }
-                operation.repairNames = true
-                if !earlier.isSettled {
-                    earlier.repairNames = true
-                    operations[other] = earlier
-                }
+                guard let earlier = operations[other], earlier.doneReserved > operation.sequence.value else { continue }
+                operation.conflicts.append(other)
+                if !earlier.isSettled { operations[other]?.conflicts.append(operation.sequence) }
             }
             byName[key, default: []].append(operation.sequence)
             // What is made in a directory inherits from its default access control list.
@@ -196,7 +196,8 @@ public struct OperationTracker: Sendable {
     public mutating func settle(_ sequence: SequenceNumber, value: Int64, actualOffset: UInt64, doneReserved: UInt64,
         contended: Bool) -> Settlement
     {
-        guard let operation = markSettled(sequence, doneReserved: doneReserved) else { return Settlement() }
+        guard let operation = markSettled(sequence, doneReserved: doneReserved, changedNothing: value < 0 && value != -5 /* EIO */)
+        else { return Settlement() }
         var settlement = collisions(of: operation)
         switch operation.kind {
         case .write:
@@ -324,9 +325,10 @@ public struct OperationTracker: Sendable {
         }
     }
 
-    private mutating func markSettled(_ sequence: SequenceNumber, doneReserved: UInt64) -> TrackedOperation? {
+    private mutating func markSettled(_ sequence: SequenceNumber, doneReserved: UInt64, changedNothing: Bool = false) -> TrackedOperation? {
         guard var operation = operations[sequence], !operation.isSettled else { return nil }
         operation.isSettled = true
+        operation.changedNothing = changedNothing
         if operation.isToldWhenSettled { awaited -= 1 }
         if operation.movesDirectory { movingDirectories -= 1 }
         operation.doneReserved = doneReserved
@@ -346,7 +348,8 @@ public struct OperationTracker: Sendable {
             settlement.repairsSize = operation.repairSize || operation.kind != .write || range.upperBound == .max
         }
         if operation.repairAttributes { settlement.repairAttributes = true }
-        if operation.repairNames { settlement.repairNames = operation.names }
+        let isInConflict = operation.conflicts.contains { operations[$0].map { !$0.changedNothing } ?? true }
+        if !operation.changedNothing, operation.repairNames || isInConflict { settlement.repairNames = operation.names }
         settlement.repairNames += operation.namesToLookAt
         return settlement
     }
