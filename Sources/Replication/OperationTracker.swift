@@ -38,6 +38,8 @@ public struct TrackedOperation: Sendable {
     /// Operations on the same names at the same time: of those that changed nothing nobody need look again.
     fileprivate var conflicts: [SequenceNumber] = []
     fileprivate var changedNothing = false
+    /// Names of those that had been settled before, and took place in another order perhaps.
+    fileprivate var namesOfOthers: [NameTable.Name] = []
     fileprivate var repairSize = false
     fileprivate var repairAttributes = false
     /// Names that were made in a directory while its default access control list changed.
@@ -152,7 +154,11 @@ public struct OperationTracker: Sendable {
             for other in byName[key] ?? [] {
                 guard let earlier = operations[other], earlier.doneReserved > operation.sequence.value else { continue }
                 operation.conflicts.append(other)
-                if !earlier.isSettled { operations[other]?.conflicts.append(operation.sequence) }
+                if !earlier.isSettled {
+                    operations[other]?.conflicts.append(operation.sequence)
+                } else if !earlier.changedNothing {
+                    operation.namesOfOthers += earlier.names.filter { !operation.names.contains($0) }
+                }
             }
             byName[key, default: []].append(operation.sequence)
             // What is made in a directory inherits from its default access control list.
@@ -169,9 +175,13 @@ public struct OperationTracker: Sendable {
         if !operation.removes.isNone { byRemoved[operation.removes, default: []].append(operation.sequence) }
         if operation.movesDirectory {
             for (other, candidate) in operations
-            where candidate.movesDirectory && candidate.doneReserved > operation.sequence.value {
+            where candidate.movesDirectory && candidate.doneReserved > operation.sequence.value && !candidate.changedNothing {
                 operation.repairNames = true
-                if !candidate.isSettled { operations[other]?.repairNames = true }
+                if !candidate.isSettled {
+                    operations[other]?.repairNames = true
+                } else {
+                    operation.namesOfOthers += candidate.names.filter { !operation.names.contains($0) }
+                }
             }
         }
         operations[operation.sequence] = operation
@@ -349,7 +359,7 @@ public struct OperationTracker: Sendable {
         }
         if operation.repairAttributes { settlement.repairAttributes = true }
         let isInConflict = operation.conflicts.contains { operations[$0].map { !$0.changedNothing } ?? true }
-        if !operation.changedNothing, operation.repairNames || isInConflict { settlement.repairNames = operation.names }
+        if !operation.changedNothing, operation.repairNames || isInConflict { settlement.repairNames = operation.names + operation.namesOfOthers }
         settlement.repairNames += operation.namesToLookAt
         return settlement
     }
