@@ -2,7 +2,7 @@
  * generation.c: what tells two files apart that had the same inode number one after the other.
  *
  *   descriptor of a file or directory   FS_IOC_GETVERSION (0.2 us)
- *   O_PATH descriptor, name, link       name_to_handle_at (0.6 us): the same number, inside the handle
+ *   O_PATH descriptor, symbolic link    name_to_handle_at (0.6 us): the same number, inside the handle
  */
 #define _GNU_SOURCE
 #include "library.h"
@@ -18,11 +18,11 @@ struct handle {
 
 /* The generation inside a file handle: ext4 {inode, generation}; xfs {inode 64, generation}; btrfs {object 64,
    subvolume 64, generation 64}. tmpfs never reuses an inode number and counts as 0, as FS_IOC_GETVERSION says. */
-long generation_of_handle(int directory, const char *name, int flags, uint32_t *generation) {
+long generation_of_handle(int descriptor, uint32_t *generation) {
     struct handle handle;
     int mount;
     handle.bytes = sizeof handle.words;
-    long answer = kernel(SYS_name_to_handle_at, directory, name, &handle, &mount, flags);
+    long answer = kernel(SYS_name_to_handle_at, descriptor, "", &handle, &mount, AT_EMPTY_PATH);
     if (answer < 0)
         return answer;
     *generation = 0;
@@ -49,5 +49,5 @@ long generation_of_descriptor(int descriptor, uint32_t mode, uint32_t *generatio
             return 0;
         }
     }
-    return generation_of_handle(descriptor, "", AT_EMPTY_PATH, generation);
+    return generation_of_handle(descriptor, generation);
 }

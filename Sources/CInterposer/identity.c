@@ -231,16 +231,30 @@ EXPORTED int lockstep_verdict(int descriptor) {
     return attached() ? (int)identify(descriptor, &target) : -ENOTCONN;
 }
 
+/* What a name means, by a descriptor: of two looks by name, the second could be at another file, which got the number of
+   the first (ext4 gives it away at once), and so at a generation that is not that of what had this type. */
+static long look_at_name(int parent, const char *name, unsigned mask, struct statx *status, uint32_t *generation) {
+    long descriptor = kernel(SYS_openat, parent, name, O_PATH | O_NOFOLLOW | O_CLOEXEC);
+    if (descriptor < 0)
+        return descriptor;
+    long answer = kernel(SYS_statx, descriptor, "", AT_EMPTY_PATH, mask, status);
+    FAULT_POINT("looked");
+    if (answer == 0)
+        answer = generation_of_handle((int)descriptor, generation);
+    kernel(SYS_close, descriptor);
+    return answer;
+}
+
 long identify_name(int parent, const char *name, uint32_t root, struct target *target) {
     struct statx status;
-    long answer = kernel(SYS_statx, parent, name, AT_SYMLINK_NOFOLLOW, STATX_TYPE | STATX_INO, &status);
+    long answer = look_at_name(parent, name, STATX_TYPE | STATX_INO, &status, &target->object.generation);
     if (answer < 0)
         return answer;
     target->mode = status.stx_mode;
     target->device = makedev(status.stx_dev_major, status.stx_dev_minor);
     target->object.inode = status.stx_ino;
     target->object.root = root;
-    return generation_of_handle(parent, name, 0, &target->object.generation);
+    return 0;
 }
 
 /* ------------------------------------------------------------------ outcomes */
@@ -266,7 +280,6 @@ void outcome_of_descriptor(struct capture *capture, int descriptor, uint32_t roo
 void outcome_of_name(struct capture *capture, int parent, const char *name, uint32_t root) {
     struct statx status;
     uint32_t generation;
-    if (kernel(SYS_statx, parent, name, AT_SYMLINK_NOFOLLOW, OUTCOME_MASK, &status) == 0
-        && generation_of_handle(parent, name, 0, &generation) == 0)
+    if (look_at_name(parent, name, OUTCOME_MASK, &status, &generation) == 0)
         outcome(capture, &status, generation, root);
 }

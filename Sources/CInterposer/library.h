@@ -78,7 +78,7 @@ void verdict_remember_descriptor(int descriptor, const struct target *target, ui
 /* The number means something new from here on. */
 void verdict_forget(int descriptor);
 /* generation.c: 0 or -errno. */
-long generation_of_handle(int directory, const char *name, int flags, uint32_t *generation);
+long generation_of_handle(int descriptor, uint32_t *generation);
 long generation_of_descriptor(int descriptor, uint32_t mode, uint32_t *generation);
 /* Identity of a name in a directory, not followed: -errno when there is none. No verdict is made. */
 long identify_name(int parent, const char *name, uint32_t root, struct target *target);

@@ -118,27 +118,31 @@ extension Sandbox {
         }
     }
 
-    /// Two loopback ports that nobody has; both are held while they are chosen, so that they differ.
+    /// Two loopback ports that nobody has; both are held while they are chosen, so that they differ. Below those that the kernel
+    /// gives to connections: one of somebody else's would keep a daemon that was started again from its port, and the primary's
+    /// own could meet itself there while nobody listens.
     private static func freePorts() throws(ControlError) -> [UInt16] {
         var ports: [UInt16] = []
         var sockets: [Int32] = []
         defer { for socket in sockets { close(socket) } }
-        while ports.count < 2 {
+        for _ in 0..<200 {
             let descriptor = socket(AF_INET, Int32(SOCK_STREAM.rawValue) | Int32(SOCK_CLOEXEC.rawValue), 0)
             guard descriptor >= 0 else { throw ControlError(.system, "loopback socket: \(reason(errno))") }
             sockets.append(descriptor)
+            let port = UInt16.random(in: 16384..<32768)
             var address = sockaddr_in()
             address.sin_family = sa_family_t(AF_INET)
             address.sin_addr.s_addr = UInt32(0x7f00_0001).bigEndian
-            var size = socklen_t(MemoryLayout<sockaddr_in>.size)
-            let result = withUnsafeMutablePointer(to: &address) {
+            address.sin_port = port.bigEndian
+            let result = withUnsafePointer(to: &address) {
                 $0.withMemoryRebound(to: sockaddr.self, capacity: 1) {
-                    bind(descriptor, $0, size) == 0 ? getsockname(descriptor, $0, &size) : -1
+                    bind(descriptor, $0, socklen_t(MemoryLayout<sockaddr_in>.size))
                 }
             }
-            guard result == 0 else { throw ControlError(.system, "loopback port: \(reason(errno))") }
-            ports.append(UInt16(bigEndian: address.sin_port))
+            guard result == 0 || errno == EADDRINUSE else { throw ControlError(.system, "loopback port: \(reason(errno))") }
+            if result == 0 { ports.append(port) }
+            if ports.count == 2 { return ports }
         }
-        return ports
+        throw ControlError(.system, "no two loopback ports from 16384 to 32767 are free")
     }
 }
