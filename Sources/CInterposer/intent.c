@@ -14,11 +14,13 @@
 #include <string.h>
 #include <time.h>
 
-uint64_t milliseconds_now(void) {
+uint64_t nanoseconds_now(void) {
     struct timespec now;
     clock_gettime(CLOCK_MONOTONIC, &now);
-    return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
+    return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
 }
+
+uint64_t milliseconds_now(void) { return nanoseconds_now() / 1000000; }
 
 void doorbell_ring(void) {
     atomic_fetch_add(&ring->doorbell, 1);

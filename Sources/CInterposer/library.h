@@ -171,6 +171,7 @@ void capture_drop(struct capture *capture);
 void capture_shorten(struct capture *capture, size_t payload_bytes);
 /* Offsets beyond it would not fit a record together with their bytes: EFBIG in the tree, on every file system. */
 #define OFFSET_MAX (INT64_MAX - (1 << 30))
+uint64_t nanoseconds_now(void);
 uint64_t milliseconds_now(void);
 void doorbell_ring(void);
 
