@@ -13,6 +13,9 @@ public struct Intent {
     /// Everything behind `offset` moves: applied twice it would move twice, so it is carried as bytes.
     public var shiftsBytes: Bool { kind == .allocate && argument & 0x28 != 0 }
 
+    /// It only reserves space: what is there stays, and its record says nothing of the bytes.
+    public var keepsBytes: Bool { kind == .allocate && argument & 0x3a == 0 }
+
     /// A file without a name (O_TMPFILE).
     public var isNameless: Bool { kind == .create && name.isEmpty }
     /// RENAME_EXCHANGE.

@@ -33,9 +33,10 @@ extension PrimaryPlane {
         default: range = ByteRange(0, 0)
         }
         timesPending.insert(intent.object)
-        fills.operationAdmitted(on: intent.object, range)
+        if !intent.keepsBytes { fills.operationAdmitted(on: intent.object, range) }
         var operation = TrackedOperation(sequence: sequence, kind: record.kind, arena: arena.number, index: index,
-            blocks: intent.blocks, object: intent.object, range: range, predictedOffset: intent.flags.contains(.predicted))
+            blocks: intent.blocks, object: intent.object, range: range, keepsBytes: intent.keepsBytes,
+            predictedOffset: intent.flags.contains(.predicted))
         if operation.isExtendedAttribute {
             operation.attribute = intent.name
             operation.payload = Array(intent.payload)

@@ -11,6 +11,8 @@ public struct TrackedOperation: Sendable {
     public var object: ObjectID
     /// Bytes that it may change; empty for operations on names and attributes.
     public var range: ByteRange
+    /// Its record leaves them as they are (space that is reserved).
+    public var keepsBytes: Bool
     public var names: [NameTable.Name]
     /// renameat2's flags, mkdir's mode, the type of what is linked: what an outcome needs.
     public var argument: UInt64
@@ -49,8 +51,8 @@ public struct TrackedOperation: Sendable {
     fileprivate var isToldWhenSettled: Bool { kind == .fill || isExtendedAttribute }
 
     public init(sequence: SequenceNumber, kind: Record.Kind, arena: UInt32, index: UInt32, blocks: UInt64,
-        object: ObjectID = .none, range: ByteRange = ByteRange(0, 0), names: [NameTable.Name] = [], argument: UInt64 = 0,
-        predictedOffset: Bool = false, position: StreamPosition = .none, payload: [UInt8] = [],
+        object: ObjectID = .none, range: ByteRange = ByteRange(0, 0), keepsBytes: Bool = false, names: [NameTable.Name] = [],
+        argument: UInt64 = 0, predictedOffset: Bool = false, position: StreamPosition = .none, payload: [UInt8] = [],
         movesDirectory: Bool = false, directories: [ObjectID] = [], removes: ObjectID = .none, enters: Bool = false)
     {
         self.sequence = sequence
@@ -60,6 +62,7 @@ public struct TrackedOperation: Sendable {
         self.blocks = blocks
         self.object = object
         self.range = range
+        self.keepsBytes = keepsBytes
         self.names = names
         self.argument = argument
         self.predictedOffset = predictedOffset
@@ -313,9 +316,9 @@ public struct OperationTracker: Sendable {
         }
     }
 
-    /// Ranges of `object` that calls now in progress may be changing: a bulk fill leaves them out (R3).
+    /// Ranges of `object` whose bytes the records of calls now in progress tell: a bulk fill leaves them out (R3).
     public func rangesInFlight(_ object: ObjectID) -> [ByteRange] {
-        (byObject[object] ?? []).compactMap { operations[$0] }.filter { !$0.isSettled }.map(\.range)
+        (byObject[object] ?? []).compactMap { operations[$0] }.filter { !$0.isSettled && !$0.keepsBytes }.map(\.range)
     }
 
     /// The lowest sequence number whose call is not known to be done: a fill's read floor.

@@ -89,6 +89,9 @@ final class Bench {
         if plane.mayCut { try cut() }
     }
 
+    /// A file is being read for a fill.
+    var isReading: Bool { reading != nil }
+
     private func finishRead() {
         guard let request = reading else { return }
         reading = nil

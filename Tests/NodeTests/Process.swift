@@ -11,7 +11,7 @@ import Primitives
 final class Process {
     enum Verb {
         case create(String), mkdir(String), symlink(String), unlink(String), rmdir(String), rename(String, String), link(String, String)
-        case write(String, String), barrier
+        case write(String, String), allocate(String, Int), barrier
     }
 
     enum Step { case idle, published, called, looked }
@@ -89,6 +89,14 @@ final class Process {
             intent.object = there.object
             intent.length = UInt64(text.utf8.count)
             payload = text
+        case .allocate(let path, let count):
+            intent.kind = UInt16(LOCKSTEP_KIND_ALLOCATE.rawValue)
+            let file = open(root + "/" + path, O_WRONLY | O_NOFOLLOW | O_CLOEXEC)
+            guard file >= 0 else { return giveUp() }
+            held = [file]
+            guard let there = look("/proc/self/fd/\(file)") else { return giveUp() }
+            intent.object = there.object
+            intent.length = UInt64(count)
         case .barrier: intent.kind = UInt16(LOCKSTEP_KIND_BARRIER.rawValue)
         }
         if case .symlink = verb { payload = "f0" }
@@ -130,6 +138,7 @@ final class Process {
         case .rename(let path, let target): code = renameat(held[0], name(path), held[1], name(target))
         case .link(_, let target): code = linkat(AT_FDCWD, "/proc/self/fd/\(held[0])", held[1], name(target), 0x400 /* AT_SYMLINK_FOLLOW */)
         case .write(_, let text): code = Int32(pwrite(held[0], text, text.utf8.count, 0))
+        case .allocate(_, let count): code = -posix_fallocate(held[0], 0, off_t(count))
         case .barrier: code = 0
         }
         result = code >= 0 ? Int64(code) : -Int64(errno)
