@@ -55,7 +55,7 @@ static long copy_through(int from, off_t *from_offset, int to, off_t *to_offset,
         if (answer < got)
             break;
     }
-    kernel(SYS_munmap, buffer, piece);
+    passed_munmap((void *)buffer, piece);
     return total > 0 && answer != -EIO ? total : answer;
 }
 
@@ -116,7 +116,7 @@ static long splice_write(int pipe, int copy, int to, off_t *to_offset, size_t by
             break; /* another reader was faster */
         taken += more > 0 ? more : 0;
     }
-    kernel(SYS_munmap, buffer, PIPE_BYTES);
+    passed_munmap((void *)buffer, PIPE_BYTES);
     return got;
 }
 
