@@ -135,6 +135,7 @@ CALL(__mmap)
 /* payload.c: passed on; afterwards addresses are asked about anew */
 CALL(munmap)
 CALL(mprotect)
+CALL(pkey_mprotect)
 CALL(mremap)
 CALL(shmdt)
 

@@ -81,6 +81,8 @@ static long dispatch(long number, long a, long b, long c, long d, long e, long f
     case SYS_mmap: return captured_mmap((void *)a, (size_t)b, (int)c, (int)d, (int)e, f);
     case SYS_munmap: return passed_munmap((void *)a, (size_t)b);
     case SYS_mprotect: return passed_mprotect((void *)a, (size_t)b, (int)c);
+    case SYS_pkey_mprotect: return passed_pkey_mprotect((void *)a, (size_t)b, (int)c, (int)d);
+    case SYS_shmdt: return passed_shmdt((void *)a);
     case SYS_mremap: return passed_mremap((void *)a, (size_t)b, (size_t)c, (int)d, (void *)e);
     case SYS_clone:
     case SYS_clone3:

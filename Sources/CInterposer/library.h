@@ -189,6 +189,8 @@ long payload_text(const char *text, size_t limit);
 void payload_replaced(void);
 long passed_munmap(void *address, size_t bytes);
 long passed_mprotect(void *address, size_t bytes, int protection);
+long passed_pkey_mprotect(void *address, size_t bytes, int protection, int key);
+long passed_shmdt(const void *address);
 long passed_mremap(void *address, size_t before, size_t bytes, int flags, void *fixed);
 
 /* ------------------------------------------------------------------ aside.c */

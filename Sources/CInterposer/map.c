@@ -40,7 +40,7 @@ static long map_reopened(struct reopened_map *map, int descriptor) {
     return run_aside(map_aside, map, descriptor) ? map->answer : -EAGAIN;
 }
 
-long captured_mmap(void *address, size_t bytes, int protection, int flags, int descriptor, off_t offset) {
+static long map_captured(void *address, size_t bytes, int protection, int flags, int descriptor, off_t offset) {
     int type = flags & MAP_TYPE;
     if (!attached() || (flags & MAP_ANONYMOUS) || (type != MAP_SHARED && type != MAP_SHARED_VALIDATE))
         return kernel(SYS_mmap, address, bytes, protection, flags, descriptor, offset);
@@ -62,11 +62,15 @@ long captured_mmap(void *address, size_t bytes, int protection, int flags, int d
     return map_reopened(&map, descriptor);
 }
 
-EXPORTED void *mmap(void *address, size_t bytes, int protection, int flags, int descriptor, off_t offset) {
-    long answer = captured_mmap(address, bytes, protection, flags, descriptor, offset);
+long captured_mmap(void *address, size_t bytes, int protection, int flags, int descriptor, off_t offset) {
+    long answer = map_captured(address, bytes, protection, flags, descriptor, offset);
     if (flags & MAP_FIXED)
         payload_replaced();
-    return (void *)returned(answer);
+    return answer;
+}
+
+EXPORTED void *mmap(void *address, size_t bytes, int protection, int flags, int descriptor, off_t offset) {
+    return (void *)returned(captured_mmap(address, bytes, protection, flags, descriptor, offset));
 }
 ALIAS(mmap64, mmap);
 ALIAS(__mmap, mmap);

@@ -124,8 +124,21 @@ long passed_mprotect(void *address, size_t bytes, int protection) {
     return answer;
 }
 
+long passed_pkey_mprotect(void *address, size_t bytes, int protection, int key) {
+    long answer = kernel(SYS_pkey_mprotect, address, bytes, protection, key);
+    if (!(protection & PROT_READ))
+        pages_forget();
+    return answer;
+}
+
 long passed_mremap(void *address, size_t before, size_t bytes, int flags, void *fixed) {
     long answer = kernel(SYS_mremap, address, before, bytes, flags, fixed);
+    pages_forget();
+    return answer;
+}
+
+long passed_shmdt(const void *address) {
+    long answer = kernel(SYS_shmdt, address);
     pages_forget();
     return answer;
 }
@@ -136,6 +149,9 @@ EXPORTED int munmap(void *address, size_t bytes) { return (int)returned(passed_m
 EXPORTED int mprotect(void *address, size_t bytes, int protection) {
     return (int)returned(passed_mprotect(address, bytes, protection));
 }
+EXPORTED int pkey_mprotect(void *address, size_t bytes, int protection, int key) {
+    return (int)returned(passed_pkey_mprotect(address, bytes, protection, key));
+}
 EXPORTED void *mremap(void *address, size_t before, size_t bytes, int flags, ...) {
     va_list list;
     va_start(list, flags);
@@ -143,8 +159,4 @@ EXPORTED void *mremap(void *address, size_t before, size_t bytes, int flags, ...
     va_end(list);
     return (void *)returned(passed_mremap(address, before, bytes, flags, fixed));
 }
-EXPORTED int shmdt(const void *address) {
-    long answer = kernel(SYS_shmdt, address);
-    pages_forget();
-    return (int)returned(answer);
-}
+EXPORTED int shmdt(const void *address) { return (int)returned(passed_shmdt(address)); }

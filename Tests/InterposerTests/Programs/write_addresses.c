@@ -2,6 +2,7 @@
    when the page was readable a moment ago. */
 #include "show.h"
 #include <sys/mman.h>
+#include <sys/shm.h>
 #include <sys/uio.h>
 #include <linux/openat2.h>
 #include <sys/syscall.h>
@@ -68,6 +69,22 @@ static void test(void) {
     SHOW(write(fd, pages, 100));
     SHOW(mprotect(pages, PAGE, PROT_READ));
     SHOW(write(fd, pages, 100));
+    SHOW(pkey_mprotect(pages, PAGE, PROT_NONE, -1));
+    SHOW(write(fd, pages, 100));
+    SHOW(mprotect(pages, PAGE, PROT_READ));
+    SHOW(write(fd, pages, 100));
+    SHOW(syscall(SYS_pkey_mprotect, pages, PAGE, PROT_NONE, -1));
+    SHOW(write(fd, pages, 100));
+    SHOW(syscall(SYS_mmap, pages, PAGE, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) == (long)pages);
+    SHOW(write(fd, pages, 100));
+    SHOW(syscall(SYS_mmap, pages, PAGE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) == (long)pages);
+    SHOW(write(fd, pages, 100));
+    int segment = shmget(IPC_PRIVATE, PAGE, IPC_CREAT | 0600);
+    char *shared = shmat(segment, NULL, 0);
+    shmctl(segment, IPC_RMID, NULL);
+    SHOW(write(fd, shared, 100));
+    SHOW(syscall(SYS_shmdt, shared));
+    SHOW(write(fd, shared, 100));
     look("a");
     /* Mapped beyond the end of its file: the kernel says EFAULT where a load would be SIGBUS. */
     int small = OPEN(open("small", O_CREAT | O_RDWR, 0644));
