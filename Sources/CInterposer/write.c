@@ -88,6 +88,12 @@ static uint64_t actual_offset(const struct writing *w, long result, uint64_t pre
     return end >= result ? (uint64_t)(end - result) : predicted;
 }
 
+/* Somebody without the lock moved the offset, or the end of the file, since the prediction: he may have moved it once more before
+   it was asked for, and where the bytes are is not known. Only an append's own offset tells where it went. */
+static bool is_adrift(const struct writing *w, const struct lockstep_intent *intent) {
+    return (w->append != w->implicit) && intent->actual_offset != intent->offset;
+}
+
 void writing_describe(const struct writing *w, struct lockstep_intent *intent, uint64_t offset, size_t bytes) {
     bool predicted = w->append || w->implicit;
     intent->object = w->target.object;
@@ -140,7 +146,8 @@ static long write_chunk(struct writing *w, struct source *source, size_t bytes, 
         /* Without its barrier the write can't be made durable on both sides: it is not made at all. */
         long result = answer && answer != -EAGAIN ? answer : call(w, capture.payload, bytes);
         capture_actual_offset(&capture, actual_offset(w, result, capture.intent->offset));
-        if (locked && offset_unlock(&lock))
+        bool lost = locked && offset_unlock(&lock);
+        if (lost || (result > 0 && is_adrift(w, capture.intent)))
             capture.intent->result_flags |= LOCKSTEP_RESULT_CONTENDED;
         capture_end(&capture, result);
         answer = result;
