@@ -97,12 +97,10 @@ static long create_at(const struct place *place, long verdict, int flags, mode_t
     long answer;
     next[0] = 0;
     if (verdict == OUTSIDE) {
-        /* A file outside may have a second name inside: then truncation has to look at the file itself. */
-        bool look = place->verdict == TRACKED || place->directory.object.inode != 0;
-        int outside = look ? flags & ~O_TRUNC : flags;
-        answer = open_plain(place->parent, place->name, outside | (follow ? O_NOFOLLOW : 0), mode);
+        /* A name outside may mean a file inside: a second name, or what is mounted there. Truncation looks at the file itself. */
+        answer = open_plain(place->parent, place->name, (flags & ~O_TRUNC) | (follow ? O_NOFOLLOW : 0), mode);
         if (answer != -ELOOP || !follow)
-            return look && (flags & O_TRUNC) ? finish_existing(answer, flags & ~O_CREAT) : answer;
+            return flags & O_TRUNC ? finish_existing(answer, flags & ~O_CREAT) : answer;
     }
     if (!(flags & O_EXCL)) {
         answer = open_plain(place->parent, place->name, flags & ~CHANGING, 0);
