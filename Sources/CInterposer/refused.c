@@ -26,6 +26,23 @@ long refuse_modification(int descriptor, enum line_call call, const char *name, 
 
 #define EXT4_IOC_MOVE_EXT _IOC(_IOC_READ | _IOC_WRITE, 'f', 15, 40)
 
+/* By type and number: what the argument is as large as differs. */
+static bool changes_unseen(unsigned long request) {
+    unsigned number = _IOC_NR(request);
+    switch (_IOC_TYPE(request)) {
+    case 'X': /* ALLOCSP, FREESP; RESVSP, UNRESVSP, ZERO_RANGE: fallocate, on every file system; SWAPEXT, EXCHANGE_, COMMIT_RANGE */
+        return number == 10 || number == 11 || number == 36 || number == 37 || (number >= 40 && number <= 43) || number == 57
+            || number == 109 || number == 129 || number == 131;
+    case 'f': /* EXT4_IOC_SETVERSION; MIGRATE; SWAP_BOOT; FS_IOC_ENABLE_VERITY */
+        return number == 4 || number == 9 || number == 17 || number == 133;
+    case 'v': /* FS_IOC_SETVERSION: it would be another file then */
+        return number == 2;
+    case 0x94: /* btrfs: subvolumes and snapshots made and removed */
+        return number == 1 || number == 14 || number == 15 || number == 23 || number == 24 || number == 63;
+    default: return false;
+    }
+}
+
 long refuse_ioctl(int descriptor, unsigned long request) {
     struct target target;
     switch (request) {
@@ -38,7 +55,7 @@ long refuse_ioctl(int descriptor, unsigned long request) {
     case FS_IOC_FSSETXATTR:
         return refuse_modification(descriptor, LINE_IOCTL, "ioctl", EOPNOTSUPP);
     default:
-        return 0;
+        return changes_unseen(request) ? refuse_modification(descriptor, LINE_IOCTL, "ioctl", EOPNOTSUPP) : 0;
     }
 }
 

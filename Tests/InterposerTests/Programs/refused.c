@@ -33,6 +33,20 @@ static void test(void) {
     SHOW(ioctl(fd, FICLONE, out_fd));
     long flags = 0;
     SHOW(ioctl(fd, FS_IOC_SETFLAGS, &flags));
+    long version = 1;
+    SHOW(ioctl(fd, FS_IOC_SETVERSION, &version));
+    /* fallocate by the names of xfs: the kernel takes them for every file. */
+    struct space {
+        short type, whence;
+        long start, count;
+        int system;
+        unsigned process;
+        int pad[4];
+    } space = {.start = 2, .count = 4};
+    SHOW(ioctl(fd, _IOW('X', 42, struct space), &space));
+    SHOW(ioctl(fd, _IOW('X', 43, struct space), &space));
+    SHOW(syscall(SYS_ioctl, fd, _IOW('X', 57, struct space), &space));
+    SHOW(ioctl(out_fd, _IOW('X', 43, struct space), &space));
     SHOW(syscall(SYS_io_uring_setup, 8, NULL));
     look("a"); look("b"); look("fifo");
     SHOW(link(out, other)); /* outside: as ever */
