@@ -11,7 +11,10 @@ import Primitives
 final class Process {
     enum Verb {
         case create(String), mkdir(String), symlink(String), unlink(String), rmdir(String), rename(String, String), link(String, String)
-        case write(String, String), allocate(String, Int), barrier
+        case write(String, String), barrier
+        case writeAt(String, Int, String), append(String, String), truncate(String, Int)
+        /// fallocate: mode, offset, count.
+        case allocate(String, Int32, Int, Int)
     }
 
     enum Step { case idle, published, called, looked }
@@ -23,6 +26,7 @@ final class Process {
     private var index: UInt32 = 0
     private(set) var sequence: UInt64 = 0
     private var result: Int64 = 0
+    private var actualOffset: UInt64 = 0
     private var made = lockstep_object()
     private var madeMode: UInt32 = 0
     /// Directories or files held for the call, as the library holds them.
@@ -89,14 +93,31 @@ final class Process {
             intent.object = there.object
             intent.length = UInt64(text.utf8.count)
             payload = text
-        case .allocate(let path, let count):
-            intent.kind = UInt16(LOCKSTEP_KIND_ALLOCATE.rawValue)
-            let file = open(root + "/" + path, O_WRONLY | O_NOFOLLOW | O_CLOEXEC)
+        case .writeAt(let path, _, _), .append(let path, _), .truncate(let path, _), .allocate(let path, _, _, _):
+            let file = open(root + "/" + path, O_RDWR | O_NOFOLLOW | O_CLOEXEC)
             guard file >= 0 else { return giveUp() }
             held = [file]
-            guard let there = look("/proc/self/fd/\(file)") else { return giveUp() }
+            guard let there = look("/proc/self/fd/\(file)"), there.mode & S_IFMT == S_IFREG else { return giveUp() }
             intent.object = there.object
-            intent.length = UInt64(count)
+            intent.kind = UInt16(LOCKSTEP_KIND_WRITE.rawValue)
+            switch verb {
+            case .writeAt(_, let offset, let text):
+                intent.offset = UInt64(offset)
+                payload = text
+            case .append(_, let text):
+                // A lock is taken over at its bound: the prediction may be wrong.
+                intent.offset = UInt64(lseek(file, 0, SEEK_END))
+                intent.flags = UInt16(LOCKSTEP_FLAG_PREDICTED | LOCKSTEP_FLAG_APPEND)
+                payload = text
+            case .truncate(_, let size):
+                intent.kind = UInt16(LOCKSTEP_KIND_TRUNCATE.rawValue)
+                intent.length = UInt64(size)
+            case .allocate(_, let mode, let offset, let count):
+                intent.kind = UInt16(LOCKSTEP_KIND_ALLOCATE.rawValue)
+                (intent.argument, intent.offset, intent.length) = (UInt64(mode), UInt64(offset), UInt64(count))
+            default: break
+            }
+            if !payload.isEmpty { intent.length = UInt64(payload.utf8.count) }
         case .barrier: intent.kind = UInt16(LOCKSTEP_KIND_BARRIER.rawValue)
         }
         if case .symlink = verb { payload = "f0" }
@@ -138,7 +159,14 @@ final class Process {
         case .rename(let path, let target): code = renameat(held[0], name(path), held[1], name(target))
         case .link(_, let target): code = linkat(AT_FDCWD, "/proc/self/fd/\(held[0])", held[1], name(target), 0x400 /* AT_SYMLINK_FOLLOW */)
         case .write(_, let text): code = Int32(pwrite(held[0], text, text.utf8.count, 0))
-        case .allocate(_, let count): code = -posix_fallocate(held[0], 0, off_t(count))
+        case .writeAt(_, let offset, let text): code = Int32(pwrite(held[0], text, text.utf8.count, off_t(offset)))
+        case .append(_, let text):
+            actualOffset = UInt64(lseek(held[0], 0, SEEK_END))
+            code = Int32(pwrite(held[0], text, text.utf8.count, off_t(actualOffset)))
+        case .truncate(_, let size): code = ftruncate(held[0], off_t(size))
+        case .allocate(_, let mode, let offset, let count):
+            code = lockstep_fallocate(held[0], mode, Int64(offset), Int64(count))
+            if code < 0 { errno = -code }
         case .barrier: code = 0
         }
         result = code >= 0 ? Int64(code) : -Int64(errno)
@@ -162,6 +190,7 @@ final class Process {
     func end() {
         precondition(step == .looked)
         var intent = producer.load(index)
+        intent.actual_offset = intent.flags == 0 ? intent.offset : actualOffset
         intent.outcome = made
         intent.outcome_mode = madeMode
         intent.outcome_owner = geteuid()
