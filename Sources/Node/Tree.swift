@@ -98,6 +98,8 @@ final class Tree {
         guard lockstep_statx(descriptor, "", Tree.emptyPath, UInt32(LOCKSTEP_STATUS_ALL), &status) == 0,
             lockstep_generation(descriptor, "", &generation) == 0
         else { return nil }
+        // A socket, a FIFO or a device: to the peer its name means nothing.
+        guard [S_IFREG, S_IFDIR, S_IFLNK].contains(status.mode & S_IFMT) else { return nil }
         return Found(object: ObjectID(inode: status.inode, generation: generation, root: root), status: status)
     }
 

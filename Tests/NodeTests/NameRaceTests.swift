@@ -75,4 +75,35 @@ import Testing
         let failure = try NameRaceTests.run(seed: seed, steps: 600, restarts: true)
         #expect(failure == nil)
     }
+
+    /// Servers bind a socket by another name and rename it: what it replaces has gone, and the peer has nothing there.
+    @Test func `a socket that is moved is nothing to the peer`() throws {
+        let bench = try Bench(processes: 1)
+        let process = bench.processes[0]
+        bench.connect()
+        func run(_ verb: Process.Verb) throws {
+            #expect(process.publish(verb))
+            process.finish()
+            try bench.turn()
+        }
+        func bind(_ name: String) { #expect(mknod(bench.primary + "/" + name, S_IFSOCK | 0o600, 0) == 0) }
+        try run(.create("replaced"))
+        bind("socket")
+        try run(.rename("socket", "replaced"))
+        bind("socket")
+        try run(.rename("socket", "new"))
+        bind("socket")
+        try run(.rename("socket", "new"))
+        try run(.mkdir("directory"))
+        bind("directory/socket")
+        try run(.rename("directory", "moved"))
+        try run(.unlink("moved/socket"))
+        try run(.create("file"))
+        #expect(try bench.settle())
+        bench.connect()
+        #expect(try bench.settle())
+        #expect(bench.failure == nil)
+        #expect(bench.differences().allSatisfy { $0.hasPrefix("replaced: mode 140600 | -") || $0.hasPrefix("new: mode 140600 | -") })
+        #expect(access(bench.secondary + "/moved", F_OK) == 0 && access(bench.secondary + "/file", F_OK) == 0)
+    }
 }
