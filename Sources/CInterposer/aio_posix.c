@@ -107,7 +107,7 @@ EXPORTED int aio_fsync64(int operation, struct aiocb64 *block) { return aio_fsyn
 /* Those of the tree are carried out first, and are no operations for libc, which waits for the others and notifies. */
 EXPORTED int lio_listio(int mode, struct aiocb *const list[], int count, struct sigevent *event) {
     inert_attach();
-    bool failed = false;
+    bool failed = false, refused = false;
     if (mode != LIO_WAIT && mode != LIO_NOWAIT)
         return libc.lio_listio(mode, list, count, event);
     for (int index = 0; index < count; index++) {
@@ -117,7 +117,12 @@ EXPORTED int lio_listio(int mode, struct aiocb *const list[], int count, struct 
         long answer = write_tracked(block);
         if (answer == 1)
             continue;
-        failed = failed || answer < 0 || block->__error_code != 0;
+        if (answer < 0) { /* not begun, and nobody will ever conclude it */
+            block->__return_value = -1;
+            block->__error_code = (int)-answer;
+            refused = true;
+        }
+        failed = failed || block->__error_code != 0;
         block->aio_lio_opcode = LIO_NOP;
         block->__next_prio = block;
     }
@@ -128,7 +133,7 @@ EXPORTED int lio_listio(int mode, struct aiocb *const list[], int count, struct 
             list[index]->__next_prio = NULL;
         }
     errno = error;
-    return answer == 0 && failed && mode == LIO_WAIT ? (int)returned(-EIO) : answer;
+    return answer == 0 && (refused || (failed && mode == LIO_WAIT)) ? (int)returned(-EIO) : answer;
 }
 EXPORTED int lio_listio64(int mode, struct aiocb64 *const list[], int count, struct sigevent *event) {
     return lio_listio(mode, (struct aiocb *const *)list, count, event);

@@ -1,5 +1,6 @@
 /* Hard links across the border of the tree: in, out, and a file whose names lie on both sides. */
 #include "show.h"
+#include <aio.h>
 static char out[PATH_MAX], both[PATH_MAX], further[PATH_MAX];
 static void test(void) {
     snprintf(out, sizeof out, "%s/file", outside);
@@ -33,6 +34,12 @@ static void test(void) {
     /* Made before: by the outer name it is refused, also after that name is gone, when the inner one is its only one. */
     fd = open(both, O_RDWR);
     SHOW(pwrite(fd, "BY THE OUTER NAME", 17, 0));
+    struct aiocb block = {.aio_fildes = fd, .aio_buf = "BY AIO", .aio_nbytes = 6, .aio_lio_opcode = LIO_WRITE, .aio_sigevent.sigev_notify = SIGEV_NONE};
+    struct aiocb *list[] = {&block};
+    SHOW(aio_write(&block));
+    SHOW(lio_listio(LIO_NOWAIT, list, 1, NULL));
+    SHOW(aio_error(&block) == EIO);
+    SHOW(aio_return(&block));
     SHOW(unlink(both));
     SHOW(pwrite(fd, "BY NO NAME", 10, 0));
     close(fd);
