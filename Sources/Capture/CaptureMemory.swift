@@ -25,6 +25,8 @@ public final class CaptureMemory {
     public let slots: UInt32
     public let incarnation: (UInt64, UInt64)
     public private(set) var arenas: [UInt32: Arena] = [:]
+    /// Numbers of those that were forgotten: a process that shared its memory with a dead one may publish there still.
+    private var retired: Set<UInt32> = []
     /// Next sequence number to be taken.
     public private(set) var drained: UInt64
     public private(set) var consumed: UInt64
@@ -287,6 +289,7 @@ public final class CaptureMemory {
             }
             let arena = Arena(number: number, pid: pid, processDescriptor: processDescriptor, memory: memory, bytes: bytes)
             arenas[number] = arena
+            retired.remove(number)
             return arena
         } catch {
             Glibc.close(processDescriptor)
@@ -294,9 +297,12 @@ public final class CaptureMemory {
         }
     }
 
+    public func wasRetired(_ number: UInt32) -> Bool { retired.contains(number) }
+
     /// Forgets the arena of a process that is gone and of which nothing is in flight any more.
     public func retire(arena number: UInt32) {
         guard let arena = arenas.removeValue(forKey: number) else { return }
+        retired.insert(number)
         lockstep_ring_unlock_arena(ring, number)
         arena.unmap()
     }

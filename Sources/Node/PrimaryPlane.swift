@@ -125,6 +125,11 @@ final class PrimaryPlane {
             unannouncedSince = nil
             return true
         }
+        if memory.wasRetired(arena) {
+            log.info("operation \(sequence) is of a process whose memory was another's, which is dead; all files are copied to the peer again")
+            if isStreaming { restartCopy() }
+            return true
+        }
         if !memory.isAdopted, unannouncedSince.map({ now - $0 >= Limits.announcementNanoseconds }) ?? false {
             throw CaptureError("order ring is scribbled over: sequence \(sequence) names arena \(arena), which nobody announced")
         }
