@@ -13,6 +13,7 @@
 #include "process.h"
 #include <dlfcn.h>
 #include <fcntl.h>
+#include <linux/stat.h>
 #include <string.h>
 #include <sys/stat.h>
 
@@ -68,11 +69,20 @@ struct preparation {
     long answer;
 };
 
+/* For the auditor every regular file is one of the tree. */
+static long concerns_regular(int directory, const struct action *action) {
+    struct statx status = {.stx_mode = 0};
+    long answer = kernel(SYS_statx, directory, action->open.path, 0, STATX_TYPE, &status);
+    return answer == -ENOENT ? (action->open.flags & O_CREAT) != 0 : answer == 0 && S_ISREG(status.stx_mode);
+}
+
 /* Whether the open of this path could change something that is replicated: 1, 0 or -errno. */
 static long concerns_tree(int directory, const struct action *action) {
     struct target target;
     struct place place;
     char link;
+    if (audited)
+        return concerns_regular(directory, action);
     long opened = path_open(directory, action->open.path, action->open.flags & O_NOFOLLOW), verdict;
     if (opened >= 0) {
         verdict = identify((int)opened, &target);

@@ -69,7 +69,7 @@ static void conclude(struct aiocb *block, long result) {
 /* 1: not of the tree; 0: done; -errno: not begun. */
 static long write_tracked(struct aiocb *block) {
     struct target target;
-    long verdict = attached() ? identify_regular(block->aio_fildes, &target) : OUTSIDE;
+    long verdict = attached() ? identify_regular(block->aio_fildes, &target) : audited ? TRACKED : OUTSIDE;
     if (verdict != TRACKED)
         return verdict == OUTSIDE ? 1 : verdict;
     if (block->aio_reqprio < 0 || block->aio_reqprio > PRIORITY_DELTA_MAX) {
@@ -78,7 +78,9 @@ static long write_tracked(struct aiocb *block) {
         return -EINVAL;
     }
     block->aio_lio_opcode = LIO_WRITE;
-    conclude(block, captured_pwrite(block->aio_fildes, (const void *)block->aio_buf, block->aio_nbytes, block->aio_offset));
+    conclude(block, audited ? kernel(SYS_pwrite64, block->aio_fildes, block->aio_buf, block->aio_nbytes, block->aio_offset, 0,
+                                     LOCKSTEP_AUDITED_AIO)
+                            : captured_pwrite(block->aio_fildes, (const void *)block->aio_buf, block->aio_nbytes, block->aio_offset));
     return 0;
 }
 
@@ -94,12 +96,14 @@ EXPORTED int aio_fsync(int operation, struct aiocb *block) {
     struct target target;
     inert_attach();
     long flags = kernel(SYS_fcntl, block->aio_fildes, F_GETFL, 0, 0, 0, 0);
-    long verdict = attached() ? identify(block->aio_fildes, &target) : OUTSIDE;
+    long verdict = attached() ? identify(block->aio_fildes, &target) : audited ? TRACKED : OUTSIDE;
     if (verdict == OUTSIDE || flags < 0 || (flags & O_ACCMODE) == O_RDONLY || (operation != O_SYNC && operation != O_DSYNC))
         return libc.aio_fsync(operation, block);
     if (verdict < 0)
         return (int)returned(verdict);
-    conclude(block, durable_sync(block->aio_fildes, operation == O_SYNC ? SYS_fsync : SYS_fdatasync));
+    long number = operation == O_SYNC ? SYS_fsync : SYS_fdatasync;
+    conclude(block, audited ? kernel(number, block->aio_fildes, 0, 0, 0, 0, LOCKSTEP_AUDITED_AIO)
+                            : durable_sync(block->aio_fildes, number));
     return 0;
 }
 EXPORTED int aio_fsync64(int operation, struct aiocb64 *block) { return aio_fsync(operation, (struct aiocb *)block); }

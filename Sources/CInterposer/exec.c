@@ -11,7 +11,7 @@
 #include <unistd.h>
 
 long captured_execve(const char *path, char *const argv[], char *const envp[]) {
-    if (!attached())
+    if (!attached() && !audited)
         return kernel(SYS_execve, path, argv, envp);
     long answer = (uintptr_t)path < 4096 ? 0 : check_file(AT_FDCWD, path, 0, true, 0);
     if (answer)
@@ -21,7 +21,7 @@ long captured_execve(const char *path, char *const argv[], char *const envp[]) {
 }
 
 long captured_execveat(int directory, const char *path, char *const argv[], char *const envp[], int flags) {
-    if (!attached())
+    if (!attached() && !audited)
         return kernel(SYS_execveat, directory, path, argv, envp, flags);
     char link[DESCRIPTOR_PATH_BYTES];
     long answer;

@@ -33,6 +33,10 @@ extern const struct lockstep_control *control;
 extern struct lockstep_ring *ring;
 static inline bool attached(void) { return __builtin_expect(control != NULL, 1); }
 
+/* This process runs under `lockstep audit`: not attached, so each call goes to the kernel as it is, but from the stub page, and
+   descendants get the library. What a call on the tree would be taken from libc for is taken everywhere. */
+extern bool audited;
+
 /* This process and all its descendants are under the guard's filter. */
 extern bool guarded;
 

@@ -43,7 +43,7 @@ static long attempt_check(const char *path, void *argument) {
 static int spawn(spawn_function function, bool searched, pid_t *pid, const char *file,
                  const posix_spawn_file_actions_t *actions, const posix_spawnattr_t *attributes, char *const argv[],
                  char *const envp[]) {
-    if (!attached())
+    if (!attached() && !audited)
         return function(pid, file, actions, attributes, argv, envp);
     long answer = searched ? search_path(file, attempt_check, NULL) : check_file(AT_FDCWD, file, 0, false, 0);
     if (answer == -EPERM)
@@ -90,13 +90,13 @@ static void environment_restore(void) {
 
 EXPORTED int system(const char *command) {
     inert_attach();
-    if (attached())
+    if (attached() || audited)
         environment_restore();
     return libc.system(command);
 }
 EXPORTED FILE *popen(const char *command, const char *mode) {
     inert_attach();
-    if (attached())
+    if (attached() || audited)
         environment_restore();
     return libc.popen(command, mode);
 }
@@ -104,7 +104,7 @@ FILE *_IO_popen(const char *, const char *);
 ALIAS(_IO_popen, popen);
 EXPORTED int wordexp(const char *words, wordexp_t *expanded, int flags) { /* "$(command)" */
     inert_attach();
-    if (attached())
+    if (attached() || audited)
         environment_restore();
     return libc.wordexp(words, expanded, flags);
 }

@@ -39,7 +39,8 @@ static ssize_t file_write(FILE *stream, const void *bytes, ssize_t count) {
     const char *at = bytes;
     while (left > 0) {
         pthread_testcancel();
-        long written = captured_write(stream->_fileno, at, (size_t)left);
+        long written = audited ? kernel(SYS_write, stream->_fileno, at, left, 0, 0, LOCKSTEP_AUDITED_STDIO)
+                               : captured_write(stream->_fileno, at, (size_t)left);
         if (written < 0) {
             errno = (int)-written;
             stream->_flags |= STREAM_ERROR;
@@ -229,7 +230,7 @@ static FILE *fopen_charset(const char *path, const char *mode_text, const struct
 
 EXPORTED FILE *fopen(const char *path, const char *mode_text) {
     struct mode mode;
-    if (!attached()) {
+    if (!attached() && !audited) {
         if (!libc.fopen)
             libc_find();
         return opened(libc.fopen(path, mode_text));
@@ -302,7 +303,7 @@ ALIAS(freopen64, freopen);
 EXPORTED FILE *tmpfile(void) {
     if (!libc.tmpfile)
         libc_find();
-    long descriptor = attached() ? path_verdict(P_tmpdir) : OUTSIDE;
+    long descriptor = attached() ? path_verdict(P_tmpdir) : audited ? TRACKED : OUTSIDE;
     if (descriptor == OUTSIDE)
         return opened(libc.tmpfile());
     if (descriptor == TRACKED)

@@ -156,7 +156,7 @@ void attach_answer(void) {
             .arena = place->arena->number,
             .pid = place->arena->pid,
             .start_time = place->arena->start_time,
-            .code = guard_is_on(),
+            .code = guard_is_on() ? LOCKSTEP_ATTACHED_GUARDED : 0,
         };
         const int descriptors[3] = {memory->control_read_only, memory->ring, place->arena->descriptor};
         if (message_send(place->connection, &answer, descriptors, 3) != 0 && errno != EPIPE && errno != ECONNRESET)

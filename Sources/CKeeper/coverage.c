@@ -22,7 +22,7 @@ enum {
 /* ------------------------------------------------------------------ finding */
 
 /* As execvp searches, except that nothing is handed to a shell. */
-static void find(const char *name, char program[PATH_MAX]) {
+void coverage_find(const char *name, char program[PATH_MAX]) {
     if (name[0] == 0) refuse(LOCKSTEP_EXIT_NOT_FOUND, "the command's name is empty");
     if (strchr(name, '/') != NULL) {
         if (snprintf(program, PATH_MAX, "%s", name) >= PATH_MAX || access(program, F_OK) != 0)
@@ -112,7 +112,7 @@ static void check_env(char *argument, const char *script, int depth, char loaded
     if (name == NULL || name[0] == '-' || strpbrk(name, "\"'\\$ \t") != NULL)
         refuse(LOCKSTEP_EXIT_UNCOVERED, "%s: its env line cannot be followed", script);
     char program[PATH_MAX];
-    find(name, program);
+    coverage_find(name, program);
     check(program, depth + 1, loaded);
 }
 
@@ -147,7 +147,7 @@ static void check(const char *path, int depth, char loaded[PATH_MAX]) {
     }
     char why[160];
     enum program_kind kind = program_kind(file, why, sizeof why);
-    if (kind == PROGRAM_FOREIGN || (kind == PROGRAM_WITHOUT && !allows_uncovered)) refuse(LOCKSTEP_EXIT_UNCOVERED, "%s %s", path, why);
+    if (kind == PROGRAM_FOREIGN || (kind != PROGRAM_DYNAMIC && !allows_uncovered)) refuse(LOCKSTEP_EXIT_UNCOVERED, "%s %s", path, why);
     is_covered &= kind == PROGRAM_DYNAMIC;
     close(file);
     snprintf(loaded, PATH_MAX, "%s", path);
@@ -166,7 +166,7 @@ bool coverage_check(const char *command, const char *library, bool guarded, bool
     allows_uncovered = guarded;
     allows_privileged = guarded && privileged;
     is_covered = true;
-    find(command, program);
+    coverage_find(command, program);
     check(program, 0, loaded);
     check_library(library);
     if (is_covered && !program_takes_library(loaded, library))

@@ -11,6 +11,9 @@
 #include <linux/limits.h>
 #include <stdbool.h>
 
+/* The file that a command's name means; ends the process with 126 or 127 and a line if there is none. */
+void coverage_find(const char *name, char program[PATH_MAX]);
+
 /*
  * Ends the keeper with 126 or 127 and a line if CMD or the library will not do; gives CMD's file. False: only the guard
  * covers it. `guarded`: static programs may run; `privileged`: those that gain privileges too.

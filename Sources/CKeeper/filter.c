@@ -54,7 +54,7 @@ enum { CONTROL_COUNT = sizeof controls / sizeof *controls };
  *     arch, x32 --foreign--> notify
  *     number: a chain of comparisons, not found --> allow (the kernel remembers this per number and runs no filter)
  *     the test of its arguments --does not hold--> allow
- *     instruction pointer: the stub --> allow, else notify
+ *     instruction pointer: the stub --> allow, else notify (audited: notify)
  *
  * Written from the end, so that each jump knows where it leads; `at` counts instructions before the end.
  */
@@ -75,6 +75,10 @@ static void put_equal(struct program *p, unsigned k, int yes, int no) { put(p, B
 static void put_any_bit(struct program *p, unsigned k, int yes, int no) { put(p, BPF_JMP | BPF_JSET | BPF_K, k, yes, no); }
 static size_t argument(int number) { return offsetof(struct seccomp_data, args) + 8 * (size_t)number; }
 
+static bool observes;
+
+void filter_observe(void) { observes = true; }
+
 static void build(struct program *p) {
     int tests[TESTS];
     p->start = INSTRUCTIONS_MAX;
@@ -87,7 +91,7 @@ static void build(struct program *p) {
     put_load(p, offsetof(struct seccomp_data, instruction_pointer));
     put_equal(p, (unsigned)(STUB_RETURN >> 32), p->start, notify);
     put_load(p, offsetof(struct seccomp_data, instruction_pointer) + 4);
-    tests[ALWAYS] = p->start;
+    tests[ALWAYS] = observes ? notify : p->start;
 
     for (int number = 0; number <= 2; number++) {
         put_any_bit(p, O_CREAT | O_TRUNC | NAMELESS_FILE, tests[ALWAYS], allow);
@@ -98,7 +102,9 @@ static void build(struct program *p) {
     put_any_bit(p, MAP_SHARED, p->start, allow); /* MAP_SHARED_VALIDATE has the bit too */
     put_load(p, argument(3));
     tests[MAPS] = p->start;
-    put_equal(p, 0, notify, allow);
+    /* Of its own text, or, for an audit, by a wrapper. */
+    if (observes) put_equal(p, (unsigned)(STUB_RETURN >> 32), notify, allow);
+    put_equal(p, 0, notify, observes ? p->start : allow);
     put_load(p, offsetof(struct seccomp_data, instruction_pointer) + 4);
     put_any_bit(p, PROT_WRITE, p->start, allow);
     put_load(p, argument(2));
@@ -110,6 +116,10 @@ static void build(struct program *p) {
 
     for (int index = CALLS - 1; index >= 0; index--)
         put_equal(p, (unsigned)calls[index].number, tests[calls[index].test], index == CALLS - 1 ? allow : p->start);
+    if (observes) {
+        put_equal(p, SYS_execve, notify, p->start);
+        put_equal(p, SYS_execveat, notify, p->start);
+    }
     put(p, BPF_JMP | BPF_JGE | BPF_K, X32_BIT, notify, p->start);
     put_load(p, offsetof(struct seccomp_data, nr));
     put_equal(p, AUDIT_ARCH_X86_64, p->start, notify);

@@ -12,4 +12,7 @@
  */
 int filter_install(_Bool *no_new_privileges);
 
+/* For `lockstep audit`: the filter to be installed notifies of these calls wherever they are made, and of exec. */
+void filter_observe(void);
+
 #endif

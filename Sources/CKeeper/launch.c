@@ -53,6 +53,12 @@ void launch_ignore_signals(void) {
     sigprocmask(SIG_SETMASK, &none, NULL);
 }
 
+void launch_restore(void) {
+    setrlimit(RLIMIT_NOFILE, &limit_before);
+    for (int index = 0; index < CHANGED_COUNT; index++) sigaction(changed[index], &actions_before[index], NULL);
+    sigprocmask(SIG_SETMASK, &mask_before, NULL);
+}
+
 void launch_cover(const char *library, const char *socket_name) {
     const char *before = getenv("LD_PRELOAD");
     char *preload = NULL;
@@ -106,9 +112,7 @@ static bool hear_word(int socket, struct word *word, int *listener) {
 static _Noreturn void become_command(const char *program, char *const arguments[], const char *library, const char *socket_name, int socket) {
     struct word word = {0};
     launch_cover(library, socket_name);
-    setrlimit(RLIMIT_NOFILE, &limit_before);
-    for (int index = 0; index < CHANGED_COUNT; index++) sigaction(changed[index], &actions_before[index], NULL);
-    sigprocmask(SIG_SETMASK, &mask_before, NULL);
+    launch_restore();
     if (guard_is_on()) {
         int listener = filter_install(&word.no_new_privileges);
         if (listener < 0) word.failed = errno;

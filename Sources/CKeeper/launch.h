@@ -16,6 +16,9 @@ int launch_prepare(void);
 /* In a child: what only the keeper's CMD is to hear of is ignored. */
 void launch_ignore_signals(void);
 
+/* Signals and limit as they were before launch_prepare, for another program that takes this process's place. */
+void launch_restore(void);
+
 /* In a child: the program to come loads the library and finds the keeper. */
 void launch_cover(const char *library, const char *socket_name);
 

@@ -69,7 +69,7 @@ enum program_kind program_kind(int file, char *why, size_t why_bytes) {
         snprintf(why, why_bytes, "is started by %.100s, not by glibc's loader: it cannot be covered", loader);
         return PROGRAM_WITHOUT;
     }
-    return is_kind(PROGRAM_WITHOUT, why, why_bytes, "is statically linked: it cannot be covered");
+    return is_kind(PROGRAM_STATIC, why, why_bytes, "is statically linked: it cannot be covered");
 }
 
 bool program_is_library(int file, char *why, size_t why_bytes) {

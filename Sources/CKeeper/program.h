@@ -9,7 +9,8 @@
 
 enum program_kind {
     PROGRAM_DYNAMIC,   /* of this machine, glibc's loader starts it: the library covers it */
-    PROGRAM_WITHOUT,   /* of this machine, but static or with another loader: left to the guard */
+    PROGRAM_STATIC,    /* of this machine, without a loader: left to the guard */
+    PROGRAM_WITHOUT,   /* the same with another loader */
     PROGRAM_FOREIGN,
 };
 

@@ -7,6 +7,10 @@ public struct ExitCode: RawRepresentable, Hashable, Codable, Sendable {
     public static let success = ExitCode(rawValue: 0)
     /// The answer is no: trees differ, something was lost.
     public static let failure = ExitCode(rawValue: 1)
+    /// An audit: the guard is needed for some of it.
+    public static let coveredWithGuard = ExitCode(rawValue: 3)
+    /// An audit: there was nothing to judge.
+    public static let nothingSeen = ExitCode(rawValue: 4)
     public static let usage = ExitCode(rawValue: 64)
     /// A directory is missing.
     public static let noInput = ExitCode(rawValue: 66)

@@ -9,7 +9,7 @@ struct Lockstep: ParsableCommand {
         commandName: "lockstep",
         abstract: "Keeps the files of one server's databases identical on a second server, write by write.",
         version: "0.1.0",
-        subcommands: [Run.self, ShowStatus.self, SandboxCommand.self, Demo.self])
+        subcommands: [Run.self, Audit.self, ShowStatus.self, SandboxCommand.self, Demo.self])
 
     static func main() {
         // A reader that went away is an error of the write, not a signal that leaves a command half done.

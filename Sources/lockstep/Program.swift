@@ -8,6 +8,7 @@ enum Program {
     static let lockstep = "lockstep"
     static let daemon = "lockstepd"
     static let keeper = "lockstep-keeper"
+    static let observer = "lockstep-observer"
     static let library = "liblockstep.so"
 
     static func path(of name: String) throws(ControlError) -> String {

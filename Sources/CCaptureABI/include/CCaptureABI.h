@@ -284,8 +284,16 @@ enum lockstep_message_type {
     LOCKSTEP_MESSAGE_GUARDED  = 7, /* keeper: arena = place in its table, start_time = calls captured, count = refused, text = program, blank, call */
     /* process and keeper */
     LOCKSTEP_MESSAGE_ATTACH   = 16, /* process: abi_version */
-    LOCKSTEP_MESSAGE_ATTACHED = 17, /* keeper: arena, code = 1: the guard is on; [control read-only, ring, arena] */
+    LOCKSTEP_MESSAGE_ATTACHED = 17, /* keeper: arena, code = LOCKSTEP_ATTACHED_*; [control read-only, ring, arena], audited: none */
 };
+
+#define LOCKSTEP_ATTACHED_GUARDED 1 /* the guard is on */
+#define LOCKSTEP_ATTACHED_AUDITED 2 /* by `lockstep audit`: nothing is captured, every call is the kernel's own */
+
+/* What an audited process gives as the sixth argument of a call that has fewer: it came to the library by this route, not by
+   a wrapper of the call's own name. */
+#define LOCKSTEP_AUDITED_STDIO 0x6f696474736b636cull
+#define LOCKSTEP_AUDITED_AIO   0x6f69612d736b636cull
 
 struct lockstep_message {
     uint32_t type;
