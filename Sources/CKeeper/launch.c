@@ -135,7 +135,7 @@ void launch_command(const char *program, char *const arguments[], const char *li
     struct word word = {0};
     int listener = -1;
     if (guard_is_on() && hear_word(pair[0], &word, &listener)) {
-        if (word.failed != 0) refuse(LOCKSTEP_EXIT_OS, "the guard's filter: %s", strerror(word.failed));
+        if (word.failed != 0) refuse(LOCKSTEP_EXIT_OS, "no seccomp listener: %s", strerror(word.failed));
         guard_listen(listener, word.no_new_privileges);
     }
     bool has_failed = hear_word(pair[0], &word, &listener);

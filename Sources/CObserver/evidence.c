@@ -6,7 +6,7 @@
  *     privileges  kept|dropped
  *     lost  COUNT
  *     program  PATH STARTED KIND PRIVILEGES AFTER WHY
- *     call  PROGRAM-PATH CALL ROUTE OBJECT captured|guard|ERRNO fails|falls-back COUNT DIRECT DURABLE EXAMPLE-PATH
+ *     call  PROGRAM-PATH CALL ROUTE OBJECT captured|guard|ERRNO fails|falls-back|harmless COUNT DIRECT DURABLE EXAMPLE-PATH
  */
 #include "evidence.h"
 
@@ -28,6 +28,7 @@ static const struct {
 };
 enum { TREATMENTS = sizeof treatments / sizeof *treatments };
 
+static const char *const alternatives[] = {[FAILS] = "fails", [FALLS_BACK] = "falls-back", [HARMLESS] = "harmless"};
 static const char *const route_names[ROUTES] = {"wrapper", "stdio", "aio", "libc", "program", "object", "static", "unloaded", "foreign"};
 
 static struct evidence_program programs[EVIDENCE_PROGRAMS_MAX];
@@ -140,7 +141,7 @@ int evidence_write(int descriptor, int command_status, bool keeps_privileges) {
         fprintf(file, "\t%s\t%s", treatments[call->treatment].name, route_names[call->route]);
         put_text(file, call->object);
         fprintf(file, "\t%s\t%s\t%llu\t%llu\t%llu", error != 0 ? strerrorname_np(error) : call->route <= ROUTE_AIO ? "captured" : "guard",
-                treatments[call->treatment].alternative == FALLS_BACK ? "falls-back" : "fails", (unsigned long long)call->count,
+                alternatives[treatments[call->treatment].alternative], (unsigned long long)call->count,
                 (unsigned long long)call->direct, (unsigned long long)call->durable);
         put_text(file, call->path);
         putc('\n', file);

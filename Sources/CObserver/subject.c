@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/aio_abi.h>
+#include <linux/fs.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -177,6 +178,7 @@ static void named(struct subject *subject, struct caller *caller, const struct s
         subject->count = is_named(subject, caller, data, named->second_base, named->second, false);
     uint64_t type = data->nr == SYS_mknod ? data->args[1] & S_IFMT : data->nr == SYS_mknodat ? data->args[2] & S_IFMT : 0;
     if (type != 0 && type != S_IFREG) subject->treated = TREATED_MKNOD_SPECIAL;
+    if (data->nr == SYS_unlinkat && (data->args[2] & AT_REMOVEDIR)) subject->treated = SYS_rmdir;
 }
 
 /* ------------------------------------------------------------------ by number */
@@ -208,5 +210,7 @@ void subject_find(struct subject *subject, struct caller *caller, const struct s
     } else if (changed != NONE) {
         subject->count = look_at(subject, caller, (int)data->args[changed], &mode);
         if (subject->count != 0 && data->nr == SYS_mmap) map(subject, data, mode, past_library);
+        if (data->nr == SYS_ioctl && (data->args[1] == FICLONE || data->args[1] == FICLONERANGE || data->args[1] == FIDEDUPERANGE))
+            subject->treated = TREATED_CLONE;
     }
 }

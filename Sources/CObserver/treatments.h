@@ -7,6 +7,7 @@
  *   name         calls that differ in form only have one name: "unlink" is unlinkat too
  *   0            captured (by the library, or by the guard)
  *   an errno     refused with it
+ *   HARMLESS     most file systems refuse it themselves
  *   FALLS_BACK   programs are known to try something else; if CMD went on, no harm is done
  *   FAILS        they are not
  */
@@ -17,11 +18,12 @@
 
 #include <errno.h>
 
-enum { FAILS, FALLS_BACK };
+enum { FAILS, FALLS_BACK, HARMLESS };
 
 /* No system calls: what some calls are when their arguments say so. */
 enum {
     TREATED_MKNOD_SPECIAL = -100, /* a FIFO, socket or device */
+    TREATED_CLONE,                /* an ioctl that clones */
     TREATED_MAP_WRITABLE,         /* a shared mapping to write through */
     TREATED_MAP_READ,             /* one to read through, of a descriptor that is open for writing */
     TREATED_PROTECT,              /* such a one made writable */
@@ -88,7 +90,8 @@ enum {
     TREATED(SYS_copy_file_range, "copy_file_range", 0, EOPNOTSUPP, FALLS_BACK)    \
     TREATED(SYS_sendfile, "sendfile", 0, EINVAL, FALLS_BACK)                      \
     TREATED(SYS_splice, "splice", 0, EINVAL, FALLS_BACK)                          \
-    TREATED(SYS_ioctl, "ioctl that clones, moves or sets flags", EOPNOTSUPP, EOPNOTSUPP, FALLS_BACK) \
+    TREATED(TREATED_CLONE, "ioctl, a clone", EOPNOTSUPP, EOPNOTSUPP, HARMLESS)    \
+    TREATED(SYS_ioctl, "ioctl, flags or extents", EOPNOTSUPP, EOPNOTSUPP, FALLS_BACK) \
     TREATED(TREATED_MAP_WRITABLE, "mmap, shared and writable", EACCES, EACCES, FAILS) \
     TREATED(TREATED_MAP_READ, "mmap, shared, of a writable descriptor", 0, EACCES, FAILS) \
     TREATED(TREATED_PROTECT, "mprotect, a shared mapping made writable", EACCES, EACCES, FAILS) \

@@ -17,8 +17,17 @@ struct AuditEvidence {
 
     enum Treatment: Hashable {
         case captured, `guard`
-        /// With this errno; `fallsBack`: programs are known to try something else then.
-        case refused(String, fallsBack: Bool)
+        /// With this errno.
+        case refused(String, Alternative)
+    }
+
+    /// What programs do whose call is refused.
+    enum Alternative: String {
+        case fails
+        /// They are known to try something else.
+        case fallsBack = "falls-back"
+        /// They must expect it: most file systems refuse it themselves.
+        case harmless
     }
 
     struct Program {
@@ -87,10 +96,11 @@ struct AuditEvidence {
             guard let route = Route(rawValue: fields[3]), let count = UInt64(fields[7]), let direct = UInt64(fields[8]),
                 let durable = UInt64(fields[9])
             else { return false }
+            guard let alternative = Alternative(rawValue: fields[6]) else { return false }
             let treatment: Treatment = switch fields[5] {
             case "captured": .captured
             case "guard": .guard
-            default: .refused(fields[5], fallsBack: fields[6] == "falls-back")
+            default: .refused(fields[5], alternative)
             }
             calls.append(Call(program: fields[1], name: fields[2], route: route, object: fields[4], treatment: treatment,
                 count: count, direct: direct, durable: durable, path: fields[10]))

@@ -52,6 +52,7 @@ extension AuditVerdict.Finding {
         case _ where call.hasPrefix("a path"):
             ("its names mean other files than the guard's", "run it in the same root and mount namespace")
         case _ where call.hasPrefix("mknod"): ("FIFOs, sockets and devices are not replicated", "keep them outside of the roots")
+        case _ where call.hasSuffix("clone"): ("a clone of blocks can't be captured; programs copy then, as on ext4", "nothing")
         default: ("it can't be captured", "have the program read and write instead")
         }
     }

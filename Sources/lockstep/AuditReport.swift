@@ -51,7 +51,7 @@ struct AuditReport: CustomStringConvertible {
         }
         let route = call.route.isThroughLibrary || call.object.isEmpty ? call.route.rawValue : "\(call.route.rawValue) (\(call.object))"
         let marks = [(call.direct, "O_DIRECT"), (call.durable, "O_DSYNC")].filter { $0.0 > 0 }.map { " \($0.1): \($0.0)" }.joined()
-        return "  \(padded("\(call.count)", -9)) \(padded(call.name, 20)) \(padded(route, 24)) \(padded(fate, 10)) \(call.path)\(marks)"
+        return "\(padded("\(call.count)", -11)) \(padded(fate, 10)) \(padded(route, 20)) \(padded(call.name, 14)) \(call.path)\(marks)"
     }
 
     /// To at least this width; a negative one: from the left.

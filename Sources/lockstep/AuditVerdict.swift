@@ -10,7 +10,7 @@ import Control
 ///     E  a call past the library                                          covered with the guard
 ///     F  all calls through the library                                    covered
 ///
-/// A program went on if the command ended with 0, or was asked to end (by a signal) after calls on the tree that followed the
+/// What most file systems refuse themselves (a clone) is no refusal. A program went on if the command ended with 0, or was asked to end (by a signal) after calls on the tree that followed the
 /// refusal. B without harm (MariaDB, which goes on without io_uring) is told, and does not count.
 struct AuditVerdict {
     enum Kind: String, Codable {
@@ -46,8 +46,9 @@ struct AuditVerdict {
                 needsGuard = true
                 guard routes.insert([call.program, call.route.rawValue, call.object]).inserted else { continue }
                 findings.append(Finding(guarded: call))
-            case .refused(let error, let fallsBack):
-                let wentOn = fallsBack && (evidence.commandStatus == 0 || (wasAskedToEnd && afterwards[call.program, default: 0] > 0))
+            case .refused(let error, let alternative):
+                let endedWell = evidence.commandStatus == 0 || (wasAskedToEnd && afterwards[call.program, default: 0] > 0)
+                let wentOn = alternative == .harmless || (alternative == .fallsBack && endedWell)
                 isRefused = isRefused || !wentOn
                 findings.append(Finding(refused: call, error: error, wentOn: wentOn))
             }
