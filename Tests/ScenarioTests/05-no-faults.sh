@@ -9,7 +9,7 @@ names='LOCKSTEP_DAEMON_FAULT|fill-without-floor|pass-dead-intents|ack-before-jou
 # count PROGRAM: how many different names of faults it holds
 count() { strings -a "$1" | grep -oE "$names" | sort -u | wc -l; }
 
-for program in lockstep lockstepd lockstep-keeper liblockstep.so; do
+for program in lockstep lockstepd lockstep-keeper lockstep-guard lockstep-observer liblockstep.so; do
     found=$(count "$LOCKSTEP_PRODUCT/$program")
     if [ "$found" = 0 ]; then passed=$((passed + 1)); else
         failed=$((failed + 1))
