@@ -13,6 +13,7 @@
 #include <dlfcn.h>
 #include <fcntl.h>
 #include <link.h>
+#include <linux/stat.h>
 #include <mntent.h>
 #include <pthread.h>
 #include <stdio.h>
@@ -20,6 +21,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #define STREAM_ERROR 0x0020     /* _IO_ERR_SEEN */
@@ -158,6 +160,11 @@ static FILE *opened(FILE *stream) {
 
 /* Whether opening `path` for writing would create or change something in the tree: TRACKED, OUTSIDE or -errno. */
 static long path_verdict(const char *path) {
+    if (audited) { /* for the auditor every regular file is one of the tree */
+        struct statx status = {.stx_mode = 0};
+        long answer = kernel(SYS_statx, AT_FDCWD, path, 0, STATX_TYPE, &status);
+        return answer == -ENOENT || (answer == 0 && S_ISREG(status.stx_mode)) ? TRACKED : OUTSIDE;
+    }
     long descriptor = path_open(AT_FDCWD, path, 0);
     if (descriptor >= 0) {
         struct target target;
@@ -180,7 +187,13 @@ static long path_verdict(const char *path) {
 
 /* Makes the file exist and be empty, as the mode says, without keeping a descriptor of it. */
 static long prepare_reopen(const char *path, int flags) {
-    long descriptor = path_open(AT_FDCWD, path, 0);
+    /* An audit counts what the application means: one open. */
+    long descriptor = audited ? captured_open(AT_FDCWD, path, flags, 0666) : path_open(AT_FDCWD, path, 0);
+    if (audited) {
+        if (descriptor >= 0)
+            kernel(SYS_close, descriptor);
+        return descriptor < 0 ? descriptor : 0;
+    }
     if (descriptor >= 0) {
         kernel(SYS_close, descriptor);
         if (flags & O_EXCL)
@@ -274,7 +287,7 @@ EXPORTED FILE *freopen(const char *path, const char *mode_text, FILE *stream) {
     struct mode mode;
     if (!libc.freopen)
         libc_find();
-    if (!attached() || !mode_parse(mode_text, &mode) || !(mode.flags & (O_CREAT | O_TRUNC)))
+    if ((!attached() && !audited) || !mode_parse(mode_text, &mode) || !(mode.flags & (O_CREAT | O_TRUNC)))
         return opened(libc.freopen(path, mode_text, stream));
     /* Without a path libc opens the stream's own file once more, as we do. */
     char own[DESCRIPTOR_PATH_BYTES];

@@ -172,6 +172,13 @@ static bool is_named(struct subject *subject, struct caller *caller, const struc
     return is_ours;
 }
 
+/* What is there and is not truncated stays what it is: so libc's freopen opens once more what the library has opened. */
+static bool opens_what_is_there(const struct subject *subject, const struct seccomp_data *data) {
+    struct stat status;
+    uint64_t flags = data->nr == SYS_open ? data->args[1] : data->nr == SYS_openat ? data->args[2] : O_TRUNC;
+    return !(flags & (O_TRUNC | O_EXCL)) && (flags & O_TMPFILE) != O_TMPFILE && lstat(subject->path, &status) == 0;
+}
+
 static void named(struct subject *subject, struct caller *caller, const struct seccomp_data *data, const struct named *named) {
     subject->count = is_named(subject, caller, data, named->first_base, named->first, named->follows);
     if (subject->count == 0 && named->second != NONE)
@@ -206,6 +213,7 @@ void subject_find(struct subject *subject, struct caller *caller, const struct s
             subject->count = 1;
         } else {
             named(subject, caller, data, &names);
+            if (past_library && opens_what_is_there(subject, data)) subject->count = 0;
         }
     } else if (changed != NONE) {
         subject->count = look_at(subject, caller, (int)data->args[changed], &mode);

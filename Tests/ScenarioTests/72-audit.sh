@@ -9,7 +9,7 @@ seed=${SEED:-$RANDOM}
 tree=$work/tree
 observed=$product # whose observer
 audit() { "$observed/lockstep" audit --root "$tree" --json --output "$work/report" -- "$@"; }
-evasions=$(program evasions) mapped=$(program mapped)
+evasions=$(program evasions) mapped=$(program mapped) streams=$(program streams)
 program no_listener > /dev/null
 static=$work/programs/evasions-static
 cc -std=gnu11 -O2 -D_GNU_SOURCE -DSTATIC -Wall -Wextra -Werror -static -no-pie -o "$static" "$here/Programs/evasions.c" || exit 1
@@ -100,6 +100,7 @@ agrees_check tar covered 0 sh -c 'tar cf all.tar file && tar xf all.tar -C d && 
 agrees_slowly python3 covered 0 python3 -I -S -c "import os
 with open('a','w') as f: f.write('x' * 100000); f.flush(); os.fsync(f.fileno())
 os.rename('a','b'); os.truncate('b', 7); os.utime('b', (1, 2)); os.link('b', 'c'); os.remove('c')"
+agrees_check "streams opened anew, and a spawn's files" covered 0 "$streams"
 agrees_check perl covered 0 perl -e 'open F, ">", "p"; print F "x" x 20000; close F; unlink "file"; symlink "p", "q"; mkdir "m"; rmdir "m"'
 agrees_check "raw system calls" "covered with the guard" 3 "$evasions" inline "$tree/d"
 agrees_check "names by raw system calls" "covered with the guard" 3 "$evasions" names "$tree/d"

@@ -6,12 +6,12 @@
 #   -v routeless=1   strace was not asked for stacks: every route is "any"
 #
 # Whose instruction made a call is told by the first frame of its stack: libc's functions are wrapped, its streams are known
-# by _IO_file_write. What libc opens in freopen is past the library, because the mode "a" that the library leaves to it creates.
+# by _IO_file_write.
 
 function finish(    class) {
     if (call == "") return
     if (routeless) class = "any"
-    else if (unloaded || is_static || first_frame !~ /^libc[.-]/ || reopens) class = "past"
+    else if (unloaded || is_static || first_frame !~ /^libc[.-]/) class = "past"
     else class = streams ? "stdio" : "library"
     for (; operations > 0; operations--) print call "\t" class
     call = ""
@@ -56,12 +56,11 @@ function names(name, from) { call = name; operations = named(from) }
     sub(/\(.*/, "", frame); sub(/.*\//, "", frame)
     if (first_frame == "") first_frame = frame
     if ($0 ~ /\(_IO_file_write\+|\(_IO_new_file_write\+/) streams = 1
-    if ($0 ~ /\((freopen|freopen64)\+/) reopens = 1
     next
 }
 {
     finish()
-    first_frame = ""; streams = reopens = operations = 0
+    first_frame = ""; streams = operations = 0
     if (!match($0, /^[a-z_0-9]+\(/)) next
     number = substr($0, 1, RLENGTH - 1)
     text = substr($0, RLENGTH + 1)
