@@ -14,6 +14,10 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#ifndef MAP_SYNC
+#define MAP_SYNC 0x80000
+#endif
+
 #define NONE (-1)
 
 enum { BLOCKS_MAX = 1024 }; /* of one io_submit; a context rarely takes more */
@@ -60,8 +64,9 @@ static int changed_argument(int number) {
 static bool seen_readable_maps; /* that mprotect could make writable */
 
 static void map(struct subject *subject, const struct seccomp_data *data, int mode, bool past_library) {
-    subject->treated = TREATED_MAP_WRITABLE;
-    if (data->args[2] & PROT_WRITE) return;
+    bool is_synchronous = (data->args[3] & MAP_TYPE) == MAP_SHARED_VALIDATE && (data->args[3] & MAP_SYNC);
+    subject->treated = is_synchronous ? TREATED_MAP_SYNCHRONOUS : TREATED_MAP_WRITABLE;
+    if (is_synchronous || (data->args[2] & PROT_WRITE)) return;
     subject->count = 0;
     if ((mode & O_ACCMODE) == O_RDONLY) return;
     /* The library maps a descriptor of its own that can't write; the guard lets a program's text below 4 GiB go on. */

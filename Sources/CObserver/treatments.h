@@ -25,6 +25,7 @@ enum {
     TREATED_MKNOD_SPECIAL = -100, /* a FIFO, socket or device */
     TREATED_CLONE,                /* an ioctl that clones */
     TREATED_MAP_WRITABLE,         /* a shared mapping to write through */
+    TREATED_MAP_SYNCHRONOUS,      /* one of persistent memory (MAP_SYNC) */
     TREATED_MAP_READ,             /* one to read through, of a descriptor that is open for writing */
     TREATED_PROTECT,              /* such a one made writable */
     TREATED_FOREIGN,              /* a call of a 32-bit program */
@@ -93,6 +94,7 @@ enum {
     TREATED(TREATED_CLONE, "ioctl, a clone", EOPNOTSUPP, EOPNOTSUPP, HARMLESS)    \
     TREATED(SYS_ioctl, "ioctl, flags or extents", EOPNOTSUPP, EOPNOTSUPP, FALLS_BACK) \
     TREATED(TREATED_MAP_WRITABLE, "mmap, shared and writable", EACCES, EACCES, FAILS) \
+    TREATED(TREATED_MAP_SYNCHRONOUS, "mmap, synchronous", EOPNOTSUPP, EOPNOTSUPP, HARMLESS) \
     TREATED(TREATED_MAP_READ, "mmap, shared, of a writable descriptor", 0, EACCES, FAILS) \
     TREATED(TREATED_PROTECT, "mprotect, a shared mapping made writable", EACCES, EACCES, FAILS) \
     TREATED(SYS_io_submit, "io_submit", 0, ENOSYS, FALLS_BACK)                    \

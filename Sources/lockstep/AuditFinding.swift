@@ -40,6 +40,7 @@ extension AuditVerdict.Finding {
         case _ where call.hasPrefix("io_uring"):
             ("its entries lie in memory that no system call shows",
                 "configure another kind of I/O (MariaDB falls back by itself; fio --ioengine=libaio)")
+        case "mmap, synchronous": ("only file systems in persistent memory have it; programs write by calls then", "nothing")
         case _ where call.hasPrefix("mmap") || call.hasPrefix("mprotect"):
             ("what is stored through a shared mapping is not captured",
                 "have it write by calls (LMDB without MDB_WRITEMAP, RocksDB without allow_mmap_writes), or keep that file outside of the roots")

@@ -85,6 +85,7 @@ function names(name, from) { call = name; operations = named(from) }
     else if (number ~ /^(utime|utimes|futimesat|utimensat)$/) { if (text ~ /^[0-9]+<[^>]*>, NULL/) changes("utimens", 1); else names("utimens", 1) }
     else if (number == "ioctl" && text ~ /FICLONE|FIDEDUPERANGE/) changes("ioctl, a clone", 1)
     else if (number == "ioctl" && text ~ /SETFLAGS|FSSETXATTR|MOVE_EXT/) changes("ioctl, flags or extents", 1)
+    else if (number == "mmap" && text ~ /MAP_SYNC/) changes("mmap, synchronous", 1)
     else if (number == "mmap" && text ~ /PROT_WRITE/ && text ~ /MAP_SHARED/ && text !~ /MAP_ANON/) changes("mmap, shared and writable", 1)
     else if (number ~ /^io_uring_/ || number == "sync") { call = number; operations = 1 }
     else if (number == "io_submit") {
