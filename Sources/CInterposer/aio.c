@@ -1,5 +1,5 @@
 /*
- * aio.c: contexts, the table of what is in flight, and the look at the kernel's rings.
+ * aio.c: contexts, and the look at the kernel's rings.
  *
  * The magic word of each ring is cleared: libaio, and who else takes events without a system call, looks at it and then calls
  * io_getevents, where every event is seen. Events that wait in a ring are seen there too, without being taken, when an
@@ -11,7 +11,6 @@
 #include <sys/mman.h>
 
 #define CONTEXTS 256u
-#define FLIGHTS 4096u
 #define RING_MAGIC 0xa10a10a1u
 
 /* fs/aio.c */
@@ -24,79 +23,23 @@ struct aio_ring {
     struct io_event events[];
 };
 
-static struct table {
-    _Atomic(uint64_t) taken[FLIGHTS / 64];
+static struct contexts {
     struct aio_context contexts[CONTEXTS];
-    struct flight flights[FLIGHTS];
 } *_Atomic table;
 
-/* Mapped at the first io_setup, for good. */
-static struct table *table_make(void) {
-    struct table *there = atomic_load(&table);
-    if (there)
+/* Mapped at the first io_setup, for good; a child finds it empty. */
+static struct contexts *table_make(void) {
+    struct contexts *there = atomic_load(&table);
+    if (there || !flights_prepare())
         return there;
-    long made = kernel(SYS_mmap, 0, sizeof(struct table), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    long made = kernel(SYS_mmap, 0, sizeof(struct contexts), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (made < 0 && made > -4096)
         return NULL;
-    if (kernel(SYS_madvise, made, sizeof(struct table), MADV_WIPEONFORK) == 0
-        && atomic_compare_exchange_strong(&table, &there, (struct table *)made))
-        return (struct table *)made;
-    kernel(SYS_munmap, made, sizeof(struct table));
+    if (kernel(SYS_madvise, made, sizeof(struct contexts), MADV_WIPEONFORK) == 0
+        && atomic_compare_exchange_strong(&table, &there, (struct contexts *)made))
+        return (struct contexts *)made;
+    kernel(SYS_munmap, made, sizeof(struct contexts));
     return there;
-}
-
-/* ------------------------------------------------------------------ flights */
-
-struct flight *flight_take(struct aio_context *context) {
-    struct table *t = atomic_load(&table);
-    for (unsigned word = 0; word < FLIGHTS / 64; word++) {
-        uint64_t taken = atomic_load_explicit(&t->taken[word], memory_order_relaxed);
-        while (~taken) {
-            unsigned bit = (unsigned)__builtin_ctzll(~taken);
-            if (!atomic_compare_exchange_weak(&t->taken[word], &taken, taken | 1ull << bit))
-                continue;
-            struct flight *flight = &t->flights[word * 64 + bit];
-            flight->context = context;
-            atomic_store(&flight->state, STATE(STATE_GENERATION(atomic_load(&flight->state)) + 1, UNBARRED, FREE));
-            return flight;
-        }
-    }
-    return NULL;
-}
-
-void flight_free(struct flight *flight) {
-    struct table *t = atomic_load(&table);
-    unsigned index = (unsigned)(flight - t->flights);
-    atomic_store(&flight->state, STATE(STATE_GENERATION(atomic_load(&flight->state)), UNBARRED, FREE));
-    atomic_fetch_and(&t->taken[index / 64], ~(1ull << index % 64));
-}
-
-struct flight *flight_of(uint64_t block) {
-    struct table *t = atomic_load(&table);
-    uint64_t first = t ? (uint64_t)(uintptr_t)&t->flights[0].block : 0;
-    if (!t || block < first || (block - first) % sizeof(struct flight) || (block - first) / sizeof(struct flight) >= FLIGHTS)
-        return NULL;
-    return &t->flights[(block - first) / sizeof(struct flight)];
-}
-
-void flight_end(struct flight *flight, int64_t result) {
-    uint64_t state = atomic_load(&flight->state);
-    while (STATE_PHASE(state) == FLYING)
-        if (atomic_compare_exchange_weak(&flight->state, &state, STATE(STATE_GENERATION(state), STATE_BARRED(state), ENDED))) {
-            if (flight->writes)
-                capture_end_asynchronous(&flight->write, result);
-            return;
-        }
-}
-
-void flight_abandon(struct flight *flight, int64_t result) {
-    flight_end(flight, result);
-    uint64_t state = atomic_load(&flight->state);
-    /* Nobody waits for its answer: that is what this result says. */
-    if (STATE_BARRED(state) == BARRED
-        && atomic_compare_exchange_strong(&flight->state, &state, STATE(STATE_GENERATION(state), DENIED, ENDED)))
-        capture_end_asynchronous(&flight->barrier, -ETIMEDOUT);
-    flight_free(flight);
 }
 
 /* ------------------------------------------------------------------ events that wait in a ring */
@@ -134,7 +77,7 @@ static void look_at(const volatile struct aio_ring *ring, uint32_t place) {
 }
 
 bool aio_look(void) {
-    struct table *t = atomic_load(&table);
+    struct contexts *t = atomic_load(&table);
     bool any = false;
     for (unsigned index = 0; t && index < CONTEXTS; index++) {
         struct aio_context *context = &t->contexts[index];
@@ -159,7 +102,7 @@ bool aio_look(void) {
 
 /* One that is closing is found last: its address may be a new one's already. */
 struct aio_context *aio_context_of(uint64_t ring) {
-    struct table *t = atomic_load(&table);
+    struct contexts *t = atomic_load(&table);
     struct aio_context *found = NULL;
     for (unsigned index = 0; t && ring && index < CONTEXTS; index++)
         if (atomic_load_explicit(&t->contexts[index].ring, memory_order_relaxed) == ring) {
@@ -171,7 +114,7 @@ struct aio_context *aio_context_of(uint64_t ring) {
 }
 
 long captured_io_setup(unsigned events, unsigned long *context) {
-    struct table *t = table_make();
+    struct contexts *t = table_make();
     if (!t)
         return -ENOMEM;
     long answer = kernel(SYS_io_setup, events, context);
@@ -204,18 +147,15 @@ static bool wait_until_none(_Atomic(uint32_t) *threads) {
 
 /* The kernel would wait for them too, but throw the results away. */
 static void wait_until_ended(const struct aio_context *context) {
-    struct table *t = atomic_load(&table);
+    struct flight *flight;
     uint64_t start = milliseconds_now();
-    for (unsigned index = 0; index < FLIGHTS; index++) {
-        struct flight *flight = &t->flights[index];
-        while ((atomic_load(&t->taken[index / 64]) >> index % 64 & 1) && flight->context == context
-               && STATE_PHASE(atomic_load(&flight->state)) == FLYING && flight->writes) {
+    for (unsigned index = 0; (flight = flight_next(context, &index)) != NULL;)
+        while (flight->owner == context && STATE_PHASE(atomic_load(&flight->state)) == FLYING && flight->writes) {
             aio_look();
             if (milliseconds_now() - start > control->wait_bound_milliseconds)
                 return;
             kernel(SYS_sched_yield);
         }
-    }
 }
 
 long captured_io_destroy(unsigned long address) {
@@ -232,16 +172,12 @@ long captured_io_destroy(unsigned long address) {
     /* A result that is still not known is lost: its range is read again. */
     long answer = kernel(SYS_io_destroy, address);
     bool alone = wait_until_none(&context->reaping);
-    struct table *t = atomic_load(&table);
-    for (unsigned index = 0; index < FLIGHTS; index++) {
-        struct flight *flight = &t->flights[index];
-        if (!(atomic_load(&t->taken[index / 64]) >> index % 64 & 1) || flight->context != context)
-            continue;
+    struct flight *flight;
+    for (unsigned index = 0; (flight = flight_next(context, &index)) != NULL;)
         if (alone)
             flight_abandon(flight, -EIO);
         else
             flight_end(flight, -EIO);
-    }
     if (alone) {
         atomic_store(&context->ring, 0);
         atomic_store(&context->closing, 0);

@@ -10,47 +10,11 @@
  */
 #define _GNU_SOURCE
 #include "aio.h"
-#include <linux/futex.h>
-#include <time.h>
-
-/* The submitter carries it out itself: bounded, as every captured write is. */
-static int64_t result_of(struct flight *flight) {
-    uint64_t start = milliseconds_now(), state;
-    while (STATE_PHASE(state = atomic_load(&flight->state)) == RUNNING) {
-        if (milliseconds_now() - start > 2 * (uint64_t)control->wait_bound_milliseconds)
-            return -EIO;
-        struct timespec bound = {.tv_nsec = 50000000};
-        kernel(SYS_futex, &flight->state, FUTEX_WAIT, (uint32_t)state, &bound, 0, 0);
-    }
-    return flight->result;
-}
 
 static void hand_over(struct flight *flight, struct io_event *event) {
-    uint64_t state = atomic_load(&flight->state);
-    if (STATE_PHASE(state) == RUNNING || STATE_PHASE(state) == RAN) {
-        event->res = result_of(flight);
-        state = atomic_load(&flight->state);
-    }
-    /* Against somebody who finds the answer in passing. */
-    while (STATE_BARRED(state) == BARRED
-           && !atomic_compare_exchange_weak(&flight->state, &state, STATE(STATE_GENERATION(state), GRANTED, ENDED))) {}
-    struct capture barrier = flight->barrier;
-    event->obj = (uintptr_t)flight->application;
+    event->obj = flight->application;
     event->data = flight->data;
-    /* One that is still carried out keeps its place: its submitter writes there. */
-    if (STATE_PHASE(state) != RUNNING)
-        flight_free(flight);
-    long durable = STATE_BARRED(state) == DENIED ? -EIO : 0;
-    if (STATE_BARRED(state) == BARRED) {
-        capture_signals_hold(&barrier);
-        if (FAULT_SKIPS("aio-answer")) {
-            capture_end(&barrier, 0);
-            return;
-        }
-        durable = barrier_wait(&barrier, event->res < 0 ? event->res : 0);
-    }
-    if (durable < 0)
-        event->res = durable;
+    event->res = flight_conclude(flight, event->res);
 }
 
 /* Ends what came, all of it before the first is waited for: what is durable covers what is done. */

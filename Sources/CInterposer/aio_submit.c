@@ -7,16 +7,11 @@
  *         --> append, longer than one operation ------------> carried out at once by a captured pwrite; the kernel gets a
  *                                                             write of no bytes, whose event takes the result along
  *
- * What the kernel does not accept is ended as failed. Whoever has no space waits only while nothing of his is published and not
- * submitted. Signals wait from the first intent of a batch until the kernel has it.
+ * What the kernel does not accept is ended as failed.
  */
 #define _GNU_SOURCE
 #include "aio.h"
-#include "writing.h"
-#include <fcntl.h>
 #include <limits.h>
-#include <linux/futex.h>
-#include <string.h>
 
 #define BATCH 32u
 
@@ -24,35 +19,16 @@ struct batch {
     struct aio_context *context;
     struct iocb *given[BATCH];
     unsigned count;
-    bool holds;                /* intents: signals wait */
-    struct capture signals;    /* of the first */
+    struct batch_signals signals;
 };
-
-/* What becomes of one block. */
-enum fate { ADDED, ALONE, FULL, FAILED };
-
-static void hold(struct batch *batch, const struct capture *capture) {
-    if (!batch->holds)
-        batch->signals = *capture;
-    batch->holds = true;
-}
-
-static long begin(struct batch *batch, struct capture *capture, enum lockstep_kind kind, size_t bytes, bool in_blocks) {
-    long answer = batch->holds ? capture_begin_now(capture, kind, bytes, in_blocks)
-                               : capture_begin(capture, kind, bytes, in_blocks);
-    if (answer == 0)
-        hold(batch, capture);
-    return answer;
-}
 
 static void depart(struct batch *batch, struct flight *flight, struct iocb *application, const struct iocb *block,
                    enum barred barred, enum phase phase) {
-    uint64_t generation = STATE_GENERATION(atomic_load(&flight->state));
-    flight->application = application;
+    flight->application = (uintptr_t)application;
     flight->data = block->aio_data;
     flight->block = *block;
-    flight->block.aio_data = generation;
-    atomic_store(&flight->state, STATE(generation, barred, phase));
+    flight->block.aio_data = STATE_GENERATION(atomic_load(&flight->state));
+    flight_depart(flight, barred, phase);
     batch->given[batch->count++] = &flight->block;
 }
 
@@ -63,38 +39,14 @@ static enum fate add_fsync(struct batch *batch, struct iocb *application, const 
     struct flight *flight = flight_take(batch->context);
     if (!flight)
         return *error = -EAGAIN, FAILED;
-    *error = begin(batch, &flight->barrier, LOCKSTEP_KIND_BARRIER, 0, false);
-    if (*error == 0)
-        *error = barrier_publish_begun(&flight->barrier, &target->object, (int)block->aio_fildes);
-    if (*error) {
+    enum fate fate = flight_begin_fsync(&batch->signals, flight, target, (int)block->aio_fildes, error);
+    if (fate == ADDED)
+        fate = flight_publish_fsync(flight, error);
+    if (fate == ADDED)
+        depart(batch, flight, application, block, BARRED, FLYING);
+    else
         flight_free(flight);
-        return *error == -EAGAIN ? FULL : FAILED;
-    }
-    flight->writes = false;
-    depart(batch, flight, application, block, BARRED, FLYING);
-    return ADDED;
-}
-
-/* Intent and copy; a durable write's barrier too. Nothing is published yet. ADDED, or what else becomes of it. */
-static enum fate load(struct batch *batch, struct flight *flight, const struct writing *w, struct source source,
-                      size_t *bytes, long *error) {
-    bool direct = (w->flags & O_DIRECT) != 0;
-    *error = begin(batch, &flight->write, LOCKSTEP_KIND_SUBMIT, *bytes, direct);
-    if (*error)
-        return *error == -EAGAIN ? FULL : FAILED;
-    size_t copied = source_copy(&source, flight->write.payload, *bytes);
-    if (copied < *bytes && (copied == 0 || direct)) {
-        capture_drop(&flight->write);
-        return ALONE; /* EFAULT, but in an event */
-    }
-    if (copied < *bytes)
-        capture_shorten(&flight->write, *bytes = copied);
-    writing_describe(w, flight->write.intent, (uint64_t)w->offset, *bytes);
-    if (w->durable && capture_begin_now(&flight->barrier, LOCKSTEP_KIND_BARRIER, 0, false) != 0) {
-        capture_drop(&flight->write);
-        return ALONE; /* its barrier is published when there is space */
-    }
-    return ADDED;
+    return fate;
 }
 
 static enum fate add_write(struct batch *batch, struct iocb *application, const struct iocb *block,
@@ -103,25 +55,11 @@ static enum fate add_write(struct batch *batch, struct iocb *application, const 
     if (!flight)
         return *error = -EAGAIN, FAILED;
     size_t bytes = source->left;
-    enum fate fate = load(batch, flight, w, *source, &bytes, error);
+    enum fate fate = flight_load_write(&batch->signals, flight, w, *source, &bytes, error);
     if (fate != ADDED) {
         flight_free(flight);
         return fate;
     }
-    *error = capture_publish_held(&flight->write);
-    if (*error && w->durable)
-        capture_drop(&flight->barrier);
-    else if (w->durable && *error == 0) {
-        *error = barrier_publish_begun(&flight->barrier, &w->target.object, w->descriptor);
-        if (*error) /* without its barrier it can't be made durable on both sides: it is not made at all */
-            capture_end_asynchronous(&flight->write, *error);
-    }
-    if (*error) {
-        flight_free(flight);
-        return FAILED;
-    }
-    capture_actual_offset(&flight->write, (uint64_t)w->offset);
-    flight->writes = true;
     struct iocb ours = *block;
     ours.aio_lio_opcode = IOCB_CMD_PWRITE;
     ours.aio_buf = (uintptr_t)flight->write.payload;
@@ -202,9 +140,7 @@ static long submit(struct batch *batch) {
         if (flight)
             flight_abandon(flight, accepted < 0 ? accepted : -ECANCELED);
     }
-    if (batch->holds)
-        capture_signals_restore(&batch->signals);
-    batch->holds = false;
+    batch_signals_restore(&batch->signals);
     batch->count = 0;
     aio_look(); /* a buffered write has ended by now */
     return accepted;
@@ -218,16 +154,13 @@ static long run(struct batch *batch, struct iocb *application, const struct requ
     struct iocb ours = r->block;
     ours.aio_lio_opcode = IOCB_CMD_PWRITE;
     ours.aio_buf = ours.aio_nbytes = 0;
-    flight->writes = false;
     depart(batch, flight, application, &ours, UNBARRED, RUNNING);
     long accepted = submit(batch);
     if (accepted != 1)
         return accepted;
     const struct writing *w = &r->w;
-    flight->result = captured_pwritev(w->descriptor, r->vector, r->count, w->offset, w->rwf,
-                                      w->rwf ? SYS_pwritev2 : SYS_pwritev);
-    atomic_store(&flight->state, STATE(STATE_GENERATION(atomic_load(&flight->state)), UNBARRED, RAN));
-    kernel(SYS_futex, &flight->state, FUTEX_WAKE, INT_MAX, 0, 0, 0);
+    flight_ran(flight, captured_pwritev(w->descriptor, r->vector, r->count, w->offset, w->rwf,
+                                        w->rwf ? SYS_pwritev2 : SYS_pwritev));
     return 1;
 }
 

@@ -14,7 +14,6 @@
  *   io_setup, io_submit, io_getevents, io_queue_run, ... of libaio
  *                                   all of them make their calls with syscall() (generic.c)
  *   io_cancel                       nothing that changes a file can be cancelled: the kernel says EINVAL
- *   io_uring_*                      can't be set up: io_uring_setup is refused (generic.c)
  *   flock, lockf, fcntl locks       not replicated: a lock does not outlive its process
  *   opendir, ftw, nftw, glob        read only
  *   __write_nocancel, __open_nocancel, raw `syscall` instructions, static programs
@@ -197,10 +196,63 @@ CALL(aio_fsync64)
 CALL(lio_listio)
 CALL(lio_listio64)
 
+/* uring_calls.c: liburing's, all that its version 2.3 exports: entries captured, or EPERM unless io_uring is allowed */
+CALL(__io_uring_get_cqe)
+CALL(__io_uring_sqring_wait)
+CALL(io_uring_enter)
+CALL(io_uring_enter2)
+CALL(io_uring_free_probe)
+CALL(io_uring_get_events)
+CALL(io_uring_get_probe)
+CALL(io_uring_get_probe_ring)
+CALL(io_uring_get_sqe)
+CALL(io_uring_mlock_size)
+CALL(io_uring_mlock_size_params)
+CALL(io_uring_peek_batch_cqe)
+CALL(io_uring_queue_exit)
+CALL(io_uring_queue_init)
+CALL(io_uring_queue_init_params)
+CALL(io_uring_queue_mmap)
+CALL(io_uring_register)
+CALL(io_uring_register_buf_ring)
+CALL(io_uring_register_buffers)
+CALL(io_uring_register_buffers_sparse)
+CALL(io_uring_register_buffers_tags)
+CALL(io_uring_register_buffers_update_tag)
+CALL(io_uring_register_eventfd)
+CALL(io_uring_register_eventfd_async)
+CALL(io_uring_register_file_alloc_range)
+CALL(io_uring_register_files)
+CALL(io_uring_register_files_sparse)
+CALL(io_uring_register_files_tags)
+CALL(io_uring_register_files_update)
+CALL(io_uring_register_files_update_tag)
+CALL(io_uring_register_iowq_aff)
+CALL(io_uring_register_iowq_max_workers)
+CALL(io_uring_register_personality)
+CALL(io_uring_register_probe)
+CALL(io_uring_register_ring_fd)
+CALL(io_uring_register_sync_cancel)
+CALL(io_uring_ring_dontfork)
+CALL(io_uring_setup)
+CALL(io_uring_submit)
+CALL(io_uring_submit_and_get_events)
+CALL(io_uring_submit_and_wait)
+CALL(io_uring_submit_and_wait_timeout)
+CALL(io_uring_unregister_buf_ring)
+CALL(io_uring_unregister_buffers)
+CALL(io_uring_unregister_eventfd)
+CALL(io_uring_unregister_files)
+CALL(io_uring_unregister_iowq_aff)
+CALL(io_uring_unregister_personality)
+CALL(io_uring_unregister_ring_fd)
+CALL(io_uring_wait_cqe_timeout)
+CALL(io_uring_wait_cqes)
+
 /* identity.c: asked by lockstep-guard, which runs under the library */
 CALL(lockstep_verdict)
 
-/* generic.c: by number: the same functions, and Linux AIO (aio.c); io_uring_setup EPERM */
+/* generic.c: by number: the same functions, and Linux AIO (aio.c); io_uring's EPERM */
 CALL(syscall)
 
 #endif

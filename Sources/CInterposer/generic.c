@@ -101,10 +101,10 @@ static long dispatch(long number, long a, long b, long c, long d, long e, long f
     case SYS_io_submit: return captured_io_submit((unsigned long)a, b, (void *)c);
     case SYS_io_getevents: return captured_io_getevents((unsigned long)a, b, c, (void *)d, (void *)e, NULL, number);
     case SYS_io_pgetevents: return captured_io_getevents((unsigned long)a, b, c, (void *)d, (void *)e, (void *)f, number);
-    /* Its entries do not pass any wrapper: engines fall back to Linux AIO or plain calls when it can't be set up. */
+    /* Its entries would not pass any wrapper: engines fall back to Linux AIO or plain calls when it can't be set up. */
     case SYS_io_uring_setup:
-    case SYS_io_uring_enter:    /* of a ring that came through a socket */
-    case SYS_io_uring_register: return -EPERM;
+    case SYS_io_uring_enter:
+    case SYS_io_uring_register: return uring_refuse_raw();
     case 463: /* setxattrat */
     case 466: /* removexattrat */
     case 469: /* file_setattr */

@@ -128,7 +128,7 @@ static long take_waiting(struct lockstep_arena *arena, uint32_t blocks, uint32_t
         }
         wake_data_plane(true);
         /* What the kernel has completed meanwhile is ended here, and its space comes back. */
-        short_wait(&arena->space, space, aio_look() ? 1 : 50);
+        short_wait(&arena->space, space, asynchronous_look() ? 1 : 50);
         /* Nothing is held: what waited is delivered. */
         atomic_fetch_sub(&arena->space_waiters, 1);
         signals_restore(signals_before);

@@ -53,7 +53,7 @@ extern _Atomic(uint32_t) process_umask;
 /* One line "lockstep: CALL on PATH: TEXT" on stderr; at most a few per call and process. `descriptor` or `path`. */
 enum line_call { LINE_OPEN, LINE_LINK, LINE_RENAME, LINE_MKNOD, LINE_ALLOCATE, LINE_COPY, LINE_XATTR, LINE_IOCTL,
     LINE_MAP, LINE_WRITE, LINE_EXEC, LINE_SPAWN, LINE_IDENTITY, LINE_WAIT, LINE_ATTACH,
-    LINE_SYSCALL, LINE_CALLS };
+    LINE_SYSCALL, LINE_URING, LINE_CALLS };
 void line(enum line_call call, const char *name, int descriptor, const char *path, const char *text);
 /* For start-up failures: the line, then the end of the process, before main. */
 _Noreturn void line_exit(int code, const char *text, const char *detail);
@@ -211,10 +211,17 @@ long border_enter(const struct place *from, const struct place *to, const struct
 long border_leave(const struct place *from, const struct place *to, const struct target *target, unsigned flags);
 long border_link(int source, const struct target *target, const struct place *to);
 
-/* ------------------------------------------------------------------ aio.c */
+/* ------------------------------------------------------------------ flights.c, aio.c, uring_events.c */
 
 /* Ends what the kernel has completed and nobody has asked for yet; whether anything asynchronous may be in flight. */
+bool asynchronous_look(void);
+/* Its two parts: Linux AIO and io_uring. */
 bool aio_look(void);
+bool uring_look(void);
+/* uring.c: whether this descriptor is a ring of the kernel's. */
+bool uring_is_ring(int descriptor);
+/* uring_calls.c: -EPERM; a line, where liburing's functions would have been captured. */
+long uring_refuse_raw(void);
 
 /* ------------------------------------------------------------------ durability.c */
 

@@ -5,6 +5,7 @@
  *   shared, writable           refused (EACCES): stores are not seen; excluded names pass
  *   shared, read-only, from a descriptor open for writing
  *                              mapped from a read-only re-open, so that mprotect can't make it writable later
+ *   an io_uring                refused (EPERM): the library alone maps it
  *
  * The re-open must not be closed in this process: closing any descriptor of a file drops the process's POSIX locks on
  * it. So it is done aside (aside.c).
@@ -13,6 +14,7 @@
 #include "library.h"
 #include <fcntl.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 
 #ifndef MAP_SYNC
 #define MAP_SYNC 0x80000
@@ -46,6 +48,8 @@ static long map_captured(void *address, size_t bytes, int protection, int flags,
         return kernel(SYS_mmap, address, bytes, protection, flags, descriptor, offset);
     struct target target;
     long verdict = identify_regular(descriptor, &target);
+    if (verdict == OUTSIDE && !S_ISREG(target.mode) && uring_is_ring(descriptor))
+        return -EPERM;
     if (verdict == OUTSIDE || verdict < 0)
         return verdict < 0 ? -EACCES : kernel(SYS_mmap, address, bytes, protection, flags, descriptor, offset);
     if (type == MAP_SHARED_VALIDATE && (flags & MAP_SYNC))

@@ -194,7 +194,10 @@ static long write_tracked(struct writing *w, struct source source) {
 }
 
 long writing_prepare(struct writing *w, const struct iovec *vector, int count, struct source *source) {
-    long flags = kernel(SYS_fcntl, w->descriptor, F_GETFL, 0, 0, 0, 0);
+    return writing_prepare_flags(w, kernel(SYS_fcntl, w->descriptor, F_GETFL, 0, 0, 0, 0), vector, count, source);
+}
+
+long writing_prepare_flags(struct writing *w, long flags, const struct iovec *vector, int count, struct source *source) {
     if (flags < 0 || (flags & O_ACCMODE) == O_RDONLY || (flags & O_PATH))
         return 0;
     w->flags = (int)flags;

@@ -1,4 +1,4 @@
-/* writing.h: one write in progress: what write.c and aio_submit.c share. */
+/* writing.h: one write in progress: what write.c, aio_submit.c and the files of io_uring share. */
 #ifndef LOCKSTEP_WRITING_H
 #define LOCKSTEP_WRITING_H
 
@@ -24,6 +24,8 @@ struct writing {
 };
 /* Looks at the open file; 1: capture it, 0: let the kernel answer (it fails or writes nothing), else -errno. */
 long writing_prepare(struct writing *w, const struct iovec *vector, int count, struct source *source);
+/* The same for an open file with these flags. */
+long writing_prepare_flags(struct writing *w, long flags, const struct iovec *vector, int count, struct source *source);
 /* -EOPNOTSUPP, and a line, for RWF flags that would be lost. */
 long writing_check_flags(const struct writing *w);
 /* Object, range and flags, before publication. */

@@ -182,7 +182,7 @@ static int run(char **command) {
 static _Noreturn void usage(void) {
     fprintf(stderr, "usage: rig --library LIB --root DIR --mirror EMPTY_DIR [--trace FILE] [--report FILE] [--slots N] [--revoke-after MS]\n"
                     "           [--hold-answers MS] [--answer-error] [--wait-bound MS] [--exclude SUFFIX]... [--expect-exit N] [--kills]\n"
-                    "           [--abi-version N] [--closed] [--timeout S] -- COMMAND [ARGUMENT...]\n");
+                    "           [--abi-version N] [--closed] [--io-uring] [--timeout S] -- COMMAND [ARGUMENT...]\n");
     exit(LOCKSTEP_EXIT_USAGE);
 }
 
@@ -197,7 +197,8 @@ static char **arguments(int count, char **values) {
     static const struct option names[] = {
         {"library", 1, 0, 'l'}, {"root", 1, 0, 'r'}, {"mirror", 1, 0, 'm'}, {"trace", 1, 0, 't'}, {"report", 1, 0, 'R'}, {"slots", 1, 0, 's'},
         {"revoke-after", 1, 0, 'v'}, {"hold-answers", 1, 0, 'h'}, {"answer-error", 0, 0, 'e'}, {"wait-bound", 1, 0, 'w'}, {"exclude", 1, 0, 'x'},
-        {"expect-exit", 1, 0, 'E'}, {"kills", 0, 0, 'k'}, {"abi-version", 1, 0, 'a'}, {"closed", 0, 0, 'c'}, {"timeout", 1, 0, 'T'}, {0}};
+        {"expect-exit", 1, 0, 'E'}, {"kills", 0, 0, 'k'}, {"abi-version", 1, 0, 'a'}, {"closed", 0, 0, 'c'},
+        {"io-uring", 0, 0, 'u'}, {"timeout", 1, 0, 'T'}, {0}};
     for (int option; (option = getopt_long(count, values, "+", names, NULL)) != -1;) {
         switch (option) {
         case 'l': options.library = *optarg ? realpath(optarg, NULL) : ""; break;
@@ -214,6 +215,7 @@ static char **arguments(int count, char **values) {
         case 'k': options.kills = true; break;
         case 'a': options.abi_version = (int)number(optarg); break;
         case 'c': options.close_ring = true; break;
+        case 'u': options.io_uring = true; break;
         case 'T': options.timeout_seconds = number(optarg); break;
         case 'x':
             if (options.exclusion_count == LOCKSTEP_EXCLUSIONS_MAX) usage();

@@ -101,6 +101,7 @@ struct lockstep_object {
 #define LOCKSTEP_SWITCH_ALL_HOT    1u /* every extent counts as hot: nobody waits for marks */
 #define LOCKSTEP_SWITCH_HOLD       2u /* new operations wait (bounded) before they are published */
 #define LOCKSTEP_SWITCH_CLOSED     4u /* this incarnation ended: captured operations fail with EIO */
+#define LOCKSTEP_SWITCH_IO_URING   8u /* rings of liburing are captured; without it io_uring can't be set up */
 
 #define LOCKSTEP_WAIT_DURABLE 1u /* wait: durable */
 #define LOCKSTEP_WAIT_WRITE   2u

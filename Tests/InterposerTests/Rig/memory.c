@@ -57,6 +57,7 @@ void memory_create(struct lockstep_object root_object, uint64_t device) {
     lockstep_control_set_root(control, 0, device, root_object, "data", options.root);
     for (uint32_t i = 0; i < options.exclusion_count; i++) lockstep_control_set_exclusion(control, i, options.exclusions[i]);
     lockstep_control_set_switch(control, LOCKSTEP_SWITCH_ALL_HOT, 1);
+    if (options.io_uring) lockstep_control_set_switch(control, LOCKSTEP_SWITCH_IO_URING, 1);
     if (options.close_ring) lockstep_control_set_switch(control, LOCKSTEP_SWITCH_CLOSED, 1);
     memory_seal(control_descriptor);
     memory_seal(ring_descriptor);

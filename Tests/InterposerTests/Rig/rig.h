@@ -40,6 +40,7 @@ struct rig_options {
     int abi_version;  /* announced to processes; another than ours tests their refusal */
     bool kills;       /* processes are killed: operations without `done` are no violation */
     bool close_ring;  /* the incarnation has ended before CMD starts */
+    bool io_uring;    /* rings of liburing are captured */
     const char *exclusions[LOCKSTEP_EXCLUSIONS_MAX];
     uint32_t exclusion_count;
 };
