@@ -91,15 +91,25 @@ static long refuse(struct submission *s, unsigned length, unsigned which, long e
     return 0;
 }
 
-/* Whether what comes behind it in its chain is not done. */
+/* Whether what comes behind it in its chain is not done. To the kernel a name operation that fails, or an fsync, does not matter. */
 static bool breaks(const struct io_uring_sqe *entry, long result) {
+    const struct iovec *vector = (const struct iovec *)(uintptr_t)entry->addr;
+    uint64_t wanted = 0;
     if (entry->flags & IOSQE_IO_HARDLINK)
         return false;
-    uint64_t wanted = entry->opcode == IORING_OP_WRITE || entry->opcode == IORING_OP_WRITE_FIXED ? entry->len : 0;
-    const struct iovec *vector = (const struct iovec *)(uintptr_t)entry->addr;
-    for (unsigned i = 0; entry->opcode == IORING_OP_WRITEV && result > 0 && i < entry->len; i++)
-        wanted += vector[i].iov_len;
-    return result < 0 || (uint64_t)result < wanted;
+    switch (entry->opcode) {
+    case IORING_OP_WRITEV:
+        for (unsigned i = 0; result > 0 && i < entry->len; i++)
+            wanted += vector[i].iov_len;
+        return result < 0 || (uint64_t)result < wanted;
+    case IORING_OP_WRITE:
+    case IORING_OP_WRITE_FIXED: return result < 0 || (uint64_t)result < entry->len;
+    case IORING_OP_OPENAT:
+    case IORING_OP_OPENAT2:
+    case IORING_OP_FILES_UPDATE:
+    case IORING_OP_CLOSE: return result < 0;
+    default: return false;
+    }
 }
 
 /* Accepted by the kernel first, then carried out, in order. */
