@@ -73,7 +73,7 @@ static void execute(struct request *request) {
     switch (request->data->nr) {
     case SYS_io_uring_setup:
     case SYS_io_uring_enter:
-    case SYS_io_uring_register: request_refuse(request, EPERM, "io_uring is not captured"); return;
+    case SYS_io_uring_register: request_refuse(request, EPERM, "io_uring is captured through liburing's functions only"); return;
     case SYS_io_setup:
     case SYS_io_submit:
     case SYS_io_getevents:

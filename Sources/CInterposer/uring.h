@@ -79,6 +79,7 @@ struct examined {
     enum way way;
     long error;
     bool can_be_here;       /* whichever the way */
+    bool is_bound_late;     /* behind others of a chain the kernel may look its number up when it means another file */
     int descriptor;         /* of a registered file too: one that can be looked at */
     struct writing w;       /* WAY_WRITE; w.target of WAY_FSYNC */
     struct iovec single;

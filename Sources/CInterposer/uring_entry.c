@@ -117,10 +117,9 @@ static void examine_write(const struct uring *ring, const struct io_uring_sqe *e
     x->vector = is_vector ? (const struct iovec *)(uintptr_t)entry->addr : &x->single;
     x->count = is_vector ? (int)entry->len : 1;
     /* The kernel refuses these, or writes nothing. */
-    if ((x->w.offset < 0 && !x->w.implicit) || entry->len == 0 || (is_vector && entry->len > IOV_MAX)
-        || (entry->flags & IOSQE_BUFFER_SELECT))
+    if ((x->w.offset < 0 && !x->w.implicit) || entry->len == 0 || (is_vector && entry->len > IOV_MAX))
         return;
-    if (writing_check_flags(&x->w) != 0) {
+    if ((entry->flags & IOSQE_BUFFER_SELECT) || writing_check_flags(&x->w) != 0) {
         refuse(x, -EOPNOTSUPP, NULL);
         return;
     }
@@ -185,6 +184,7 @@ void uring_examine(const struct uring *ring, const struct io_uring_sqe *entry, s
         refuse(x, -EINVAL, NULL);
         return;
     }
+    x->is_bound_late = (sort == WRITES || sort == SPLICES) && !(entry->flags & IOSQE_FIXED_FILE);
     switch (sort) {
     case PASSES: x->can_be_here = entry->opcode == IORING_OP_NOP || entry->opcode == IORING_OP_LINK_TIMEOUT; break;
     case WRITES: examine_write(ring, entry, x); break;

@@ -7,6 +7,7 @@
  *
  * A captured write is written from the copy that was taken now. Behind an operation that may fill its buffer (a read, a poll) in
  * the same chain that would be the wrong copy, so such a chain is refused; behind others of the library's it is carried out here.
+ * So is any write by a number that the kernel would look up later: it may mean a replicated file by then.
  * What the kernel does not accept is ended as failed, and stays in the program's ring.
  */
 #define _GNU_SOURCE
@@ -257,7 +258,9 @@ static void parse(struct submission *s, struct chain *c) {
         *entry = s->entries[at & s->mask];
         uring_examine(s->ring, entry, x);
         c->captured += x->way == WAY_WRITE || x->way == WAY_FSYNC;
-        bool odd = x->way == WAY_HERE || x->way == WAY_REFUSED || (x->way == WAY_WRITE && c->length > 0);
+        if (x->is_bound_late)
+            entry->flags &= (uint8_t)~IOSQE_ASYNC; /* now, by this thread */
+        bool odd = x->way == WAY_HERE || x->way == WAY_REFUSED || (c->length > 0 && (x->way == WAY_WRITE || x->is_bound_late));
         if (odd && (!c->is_odd || (x->way == WAY_REFUSED && !c->is_refused))) {
             c->odd = c->length;
             c->error = x->error;
@@ -282,7 +285,7 @@ static long add(struct submission *s) {
     if (c.is_odd && c.can_be_here)
         return run(s, c.length);
     if (c.is_odd) {
-        line(LINE_URING, "io_uring_submit", -1, NULL, "a chain in which a replicated file is changed behind other operations: refused");
+        line(LINE_URING, "io_uring_submit", -1, NULL, "a chain that writes to a file behind other operations: refused");
         return refuse(s, c.length, c.odd, -EOPNOTSUPP);
     }
     enum fate fate = c.captured ? load(s, c.length, &c.head, &error) : ADDED;

@@ -133,13 +133,15 @@ public final class CaptureMemory {
         }
     }
 
-    public func set(waitBoundMilliseconds: UInt32, lockBoundMilliseconds: UInt32, epoch: Epoch) {
+    /// - Parameter ioUring: programs may have rings, by liburing's functions; else io_uring can't be set up
+    public func set(waitBoundMilliseconds: UInt32, lockBoundMilliseconds: UInt32, epoch: Epoch, ioUring: Bool) {
         lockstep_control_set_bounds(control, LOCKSTEP_WAIT_DURABLE, waitBoundMilliseconds, LOCKSTEP_ON_BOUND_EIO,
             lockBoundMilliseconds, getpid())
         lockstep_control_set_epoch(control, epoch.value)
         // Without a modification map every extent counts as hot: nobody waits for marks.
         lockstep_control_set_switch(control, LOCKSTEP_SWITCH_ALL_HOT, 1)
         lockstep_control_set_switch(control, LOCKSTEP_SWITCH_HOLD, 0)
+        lockstep_control_set_switch(control, LOCKSTEP_SWITCH_IO_URING, ioUring ? 1 : 0)
         lockstep_control_set_data_plane(control, LOCKSTEP_DATA_PLANE_AWAKE)
     }
 

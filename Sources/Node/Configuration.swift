@@ -26,9 +26,11 @@ public struct Configuration: Sendable {
     public var exclusions: [String]
     /// A durability point that is not answered within it fails with EIO.
     public var waitBoundMilliseconds: UInt32
+    /// Programs may use io_uring, by liburing's functions.
+    public var ioUring: Bool
 
     public init(directory: String, node: String, module: String, role: Role, roots: [Root], outside: [String], listenPort: UInt16,
-        peerPort: UInt16, exclusions: [String], waitBoundMilliseconds: UInt32)
+        peerPort: UInt16, exclusions: [String], waitBoundMilliseconds: UInt32, ioUring: Bool)
     {
         self.directory = directory
         self.node = node
@@ -40,6 +42,7 @@ public struct Configuration: Sendable {
         self.peerPort = peerPort
         self.exclusions = exclusions
         self.waitBoundMilliseconds = waitBoundMilliseconds
+        self.ioUring = ioUring
     }
 
     /// Whether a file, never a directory, is not replicated; the library decides by the same rule.

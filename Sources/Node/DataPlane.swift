@@ -162,7 +162,7 @@ final class DataPlane {
         }
         memory.set(exclusions: configuration.exclusions)
         memory.set(waitBoundMilliseconds: configuration.waitBoundMilliseconds,
-            lockBoundMilliseconds: Limits.lockBoundMilliseconds, epoch: epoch)
+            lockBoundMilliseconds: Limits.lockBoundMilliseconds, epoch: epoch, ioUring: configuration.ioUring)
         let after = secondary?.received.position ?? journal.appended?.position ?? .none
         let plane = try PrimaryPlane(configuration, log: log, tree: tree, memory: memory, server: server, epoch: epoch,
             after: after)

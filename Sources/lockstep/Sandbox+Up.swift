@@ -5,12 +5,13 @@ import Glibc
 extension Sandbox {
     /// - Parameters:
     ///   - roots: as `--root` gives them; none: those of the earlier sandbox, or DIR/NODE/data
+    ///   - ioUring: whether programs may use io_uring; nil: as before
     ///   - outside: what links may lead to although it is not replicated; none: as before
     /// - Throws: `.usage` (roots that can't be), `.noInput` (the parent is missing), `.cannotCreate` (not writable),
     ///   `.refused` (it is up, has other roots, or b holds data of its own), `.configuration` (links or mounts lead out of
     ///   the roots; all of them are listed).
-    static func up(_ path: String, roots: [String] = [], outside: [String] = [], waitBoundSeconds: Int? = nil) throws(ControlError)
-        -> Sandbox
+    static func up(_ path: String, roots: [String] = [], outside: [String] = [], waitBoundSeconds: Int? = nil, ioUring: Bool? = nil)
+        throws(ControlError) -> Sandbox
     {
         let asked = try Sandbox.roots(parsing: roots)
         if let planned = try? canonical(path) { try checkAreApart(asked, planned) }
@@ -35,6 +36,7 @@ extension Sandbox {
             }
             try sandbox.followRecords()
             if let waitBoundSeconds { sandbox.record.waitBoundSeconds = waitBoundSeconds }
+            if let ioUring { sandbox.record.ioUring = ioUring }
             try sandbox.makeDirectories()
             try sandbox.checkTrees()
             try sandbox.startPair()

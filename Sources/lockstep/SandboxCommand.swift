@@ -23,6 +23,8 @@ extension SandboxCommand {
         @Option(help: "A path that links and mounts in the roots may lead to although it is not replicated; once per path.")
         var outside: [String] = []
         @Option(help: "Bound of one wait at a durability point.") var waitBoundSeconds: Int?
+        @Flag(inversion: .prefixedNo, help: "Capture io_uring of programs that use liburing; without it io_uring can't be set up.")
+        var ioUring: Bool?
 
         func validate() throws {
             if let bound = waitBoundSeconds, bound < 1 { throw ValidationError("--wait-bound-seconds must be 1 or more") }
@@ -30,7 +32,7 @@ extension SandboxCommand {
         }
 
         func run() throws {
-            try Sandbox.up(directory, roots: roots, outside: outside, waitBoundSeconds: waitBoundSeconds).sayTrees()
+            try Sandbox.up(directory, roots: roots, outside: outside, waitBoundSeconds: waitBoundSeconds, ioUring: ioUring).sayTrees()
         }
     }
 

@@ -14,6 +14,8 @@ struct SandboxRecord: Codable {
     /// "a" or "b".
     var primary = "a"
     var waitBoundSeconds: Int?
+    /// Of `up --io-uring`; nil: no.
+    var ioUring: Bool?
     /// As `up --root` said; nil: one, DIR/NODE/data.
     var roots: [Sandbox.Root]?
     /// Of `up --outside`.

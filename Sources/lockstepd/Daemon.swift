@@ -31,12 +31,14 @@ struct Daemon: ParsableCommand {
     var exclusions: [String] = []
     @Option(help: "Seconds after which a durability point that is not answered fails with EIO.")
     var waitBound: Double = 30
+    @Flag(help: "Capture io_uring of programs that use liburing; without it io_uring can't be set up.")
+    var ioUring = false
 
     func run() throws {
         do {
             let configuration = try Configuration(directory: existing(directory), node: node, module: module,
                 role: parsedRole(), roots: parsedRoots(), outside: parsedOutside(), listenPort: port(listen), peerPort: port(peer), exclusions: exclusions,
-                waitBoundMilliseconds: bound())
+                waitBoundMilliseconds: bound(), ioUring: ioUring)
             if let bad = exclusions.first(where: { $0.dropFirst().contains("/") || $0.isEmpty || $0.utf8.count >= 64 }) {
                 throw NodeError(64, "exclusion '\(bad)': the end of a file's name, or /NAME")
             }

@@ -33,7 +33,7 @@ final class Bench {
         for name in ["a", "b", "node", "state"] { mkdir(place + "/" + name, 0o755) }
         configuration = Configuration(directory: place + "/node", node: "a", module: "bench", role: .primary,
             roots: [.init(name: "data", path: place + "/a")], outside: [], listenPort: 0, peerPort: 0, exclusions: [],
-            waitBoundMilliseconds: 1000)
+            waitBoundMilliseconds: 1000, ioUring: false)
         log = Log(node: "bench")
         tree = try Tree(configuration)
         server = try CaptureServer(directory: configuration.directory, log: log)
