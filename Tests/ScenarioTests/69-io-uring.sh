@@ -35,6 +35,14 @@ rings() { # rings NAME: a program of the interposer's tests, here with the daemo
     at_rest || return 1
     [ "$(guarded captured "$1") $(guarded refused "$1")" = "$before" ] || { echo "at the guard: $(guarded captured "$1") $(guarded refused "$1")"; return 1; }
 }
+raw_calls_are_refused() { # on a ring that liburing made, by its number; they are counted
+    local raw before=$(guarded refused)
+    raw=$(program raw_ring -luring) || return 1
+    captured "$raw" "$pair/a/data/raw" > "$work/raw.out" 2> "$work/raw.err" || { cat "$work/raw.out" "$work/raw.err"; return 1; }
+    printf 'enter EPERM\nregister EPERM\nmmap EPERM\nwritten 11\n' | diff - "$work/raw.out" && at_rest || return 1
+    until_true 10 counted $((before + 2)) || { echo "$(guarded refused) calls refused at the guard, before $before"; return 1; }
+}
+counted() { [ "$(guarded refused)" = "$1" ]; }
 fio_is_refused() { # its engine makes its calls itself
     ! captured fio --name=raw --directory="$pair/a/data" --size=1m --rw=write --ioengine=io_uring > "$work/fio" 2>&1 || { echo "fio went on"; return 1; }
     grep -q "^lockstep: io_uring: .*past liburing's functions.*refused" "$work/fio" || { cat "$work/fio"; return 1; }
@@ -61,6 +69,7 @@ check "every operation" rings uring_entries
 check "chains" rings uring_links
 check "registered files" rings uring_files
 check "durable writes" rings uring_durable
+check "calls by a ring's number are refused, and counted" raw_calls_are_refused
 check "fio's own calls are refused" fio_is_refused
 check "one operation that is not captured is found" sees_one_uncaptured
 check "the node dies under $clients clients" node_dies --innodb-flush-method=O_DIRECT

@@ -165,11 +165,11 @@ field_is() { [ "$(field "$1" "$2")" = "$3" ]; }
 
 # ---------------------------------------------------------------- programs
 
-# program NAME: compiles Programs/NAME.c, prints where it is
+# program NAME [OPTION...]: compiles Programs/NAME.c, prints where it is
 program() {
     mkdir -p "$work/programs"
     cc -std=gnu11 -O2 -g -D_GNU_SOURCE -Wall -Wextra -Werror -pthread -I "$top/Sources/CCaptureABI/include" \
-        -o "$work/programs/$1" "$here/Programs/$1.c" || exit 1
+        -o "$work/programs/$1" "$here/Programs/$1.c" "${@:2}" || exit 1
     echo "$work/programs/$1"
 }
 

@@ -5,7 +5,7 @@ if [ -n "$faults" ]; then
     aio_control "control uring completions before the answer" aio-answer "--io-uring --hold-answers 3" uring_durable violations
     aio_control "control uring with one operation not captured" uring-writev "--io-uring" uring_entries differences
 fi
-uring_lines() { # every line once; stderr of the last run of a program
+uring_lines() {
     local text details=$work/details
     wanted "uring refusals are said" || return 0
     prepare "$work/control" ""
@@ -16,4 +16,16 @@ uring_lines() { # every line once; stderr of the last run of a program
     done
     if [ -s "$details" ]; then cat "$work/control/err" >> "$details"; fail "uring refusals are said" "$details"; else pass; fi
 }
-[ -z "$library" ] || uring_lines
+uring_inert() { # without a keeper the functions are liburing's
+    local way details=$work/details
+    wanted "uring inert" || return 0
+    for way in plain inert; do
+        prepare "$work/$way" ""
+        (cd "$work/$way/tree" && [ $way = plain ] || export LD_PRELOAD="$library"
+         exec "$build/programs/uring_calls" "$work/$way/tree" "$work/$way/outside" > "$work/$way/out" 2>&1)
+    done
+    diff "$work/plain/out" "$work/inert/out" > "$details"
+    [ -s "$work/plain/out" ] || echo "no output" >> "$details"
+    if [ -s "$details" ]; then fail "uring inert" "$details"; else pass; fi
+}
+if [ -n "$library" ]; then uring_lines; uring_inert; fi
