@@ -103,8 +103,9 @@ static int ring_calls(void) {
     int file = opened("ring");
     long ring = RAW(SYS_io_uring_setup, 4, &parameters);
     if (ring < 0) return report(ring);
-    char *rings = mmap(NULL, parameters.sq_off.array + 64, PROT_READ | PROT_WRITE, MAP_SHARED, (int)ring, IORING_OFF_SQ_RING);
-    struct io_uring_sqe *entry = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, (int)ring, IORING_OFF_SQES);
+    char *rings = (char *)RAW(SYS_mmap, NULL, parameters.sq_off.array + 64, PROT_READ | PROT_WRITE, MAP_SHARED, ring, IORING_OFF_SQ_RING);
+    struct io_uring_sqe *entry =
+        (struct io_uring_sqe *)RAW(SYS_mmap, NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, ring, IORING_OFF_SQES);
     *entry = (struct io_uring_sqe){.opcode = IORING_OP_WRITE, .fd = file, .addr = (uintptr_t)"ring", .len = 4};
     *(unsigned *)(void *)(rings + parameters.sq_off.array) = 0;
     __atomic_store_n((unsigned *)(void *)(rings + parameters.sq_off.tail), 1, __ATOMIC_RELEASE);
