@@ -15,9 +15,9 @@
 #include <time.h>
 
 #define RINGS 256u
-/* Not in liburing 2.3's kernel headers' oldest kernel: all of these are in Linux 6.1. */
+/* All of them are Linux 6.1's, the oldest that is supported. */
 #define FEATURES_NEEDED (IORING_FEAT_SINGLE_MMAP | IORING_FEAT_NODROP | IORING_FEAT_SUBMIT_STABLE | IORING_FEAT_EXT_ARG)
-/* How completions are delivered to whom: the library asks for them in its own way. */
+/* By whom entries are given and completions taken, and whether a bad entry stops the others: the library does it in its own way. */
 #define FLAGS_LEFT_OUT (IORING_SETUP_COOP_TASKRUN | IORING_SETUP_TASKRUN_FLAG | IORING_SETUP_SINGLE_ISSUER \
                         | IORING_SETUP_DEFER_TASKRUN | IORING_SETUP_SUBMIT_ALL)
 #define FLAGS_PASSED (IORING_SETUP_CQSIZE | IORING_SETUP_CLAMP)
