@@ -58,8 +58,13 @@ static long give(struct submission *s) {
 
 /* ------------------------------------------------------------------ a chain that does not go as it is */
 
-enum { HERE_MAX = 64 }; /* entries of a chain that is carried out here: they fit into a scratch buffer */
-_Static_assert(HERE_MAX * sizeof(struct io_uring_sqe) <= PATH_BYTES, "copies of entries");
+/* Copies of the entries that are carried out here; in a scratch buffer. */
+enum { HERE_MAX = 60 };
+struct here {
+    struct io_uring_sqe entries[HERE_MAX];
+    struct flight *flights[HERE_MAX];
+};
+_Static_assert(sizeof(struct here) <= PATH_BYTES, "a scratch buffer holds them");
 
 /* The kernel gets a no-op instead of the entry. */
 static struct flight *put_no_op(struct submission *s, const struct io_uring_sqe *entry) {
@@ -118,14 +123,13 @@ static long run(struct submission *s, unsigned length) {
     long answer = give(s);
     if (answer < 0)
         return answer;
-    struct io_uring_sqe *entries = (struct io_uring_sqe *)scratch_take();
-    struct flight *flights[HERE_MAX];
-    if (!entries)
+    struct here *here = (struct here *)scratch_take();
+    if (!here)
         return -ENOMEM;
     for (unsigned i = 0; i < length; i++)
-        entries[i] = *place(s, i);
+        here->entries[i] = *place(s, i);
     for (unsigned i = 0; answer == 0 && i < length; i++)
-        if (!(flights[i] = put_no_op(s, &entries[i]))) {
+        if (!(here->flights[i] = put_no_op(s, &here->entries[i]))) {
             take_back(s, 0);
             answer = -EAGAIN;
         }
@@ -134,11 +138,11 @@ static long run(struct submission *s, unsigned length) {
         answer = give(s);
     bool broken = answer < 0;
     for (unsigned i = 0; i < s->head - before; i++) {
-        long result = broken ? -ECANCELED : uring_carry_out(s->ring, &entries[i]);
-        broken = broken || breaks(&entries[i], result);
-        flight_ran(flights[i], result);
+        long result = broken ? -ECANCELED : uring_carry_out(s->ring, &here->entries[i]);
+        broken = broken || breaks(&here->entries[i], result);
+        flight_ran(here->flights[i], result);
     }
-    scratch_return((char *)entries);
+    scratch_return((char *)here);
     return answer < 0 ? answer : 0;
 }
 
