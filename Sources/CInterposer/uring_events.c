@@ -101,12 +101,6 @@ static bool move(struct uring *ring) {
     return true;
 }
 
-static int64_t nanoseconds_now(void) {
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return now.tv_sec * 1000000000ll + now.tv_nsec;
-}
-
 static long enter(struct uring *ring, unsigned wanted, int64_t nanoseconds, const sigset_t *signals) {
     struct __kernel_timespec bound = {.tv_sec = nanoseconds / 1000000000, .tv_nsec = nanoseconds % 1000000000};
     struct io_uring_getevents_arg argument = {.sigmask = (uintptr_t)signals, .sigmask_sz = 8, .ts = (uintptr_t)&bound};
@@ -115,7 +109,7 @@ static long enter(struct uring *ring, unsigned wanted, int64_t nanoseconds, cons
 }
 
 long uring_wait(struct uring *ring, unsigned wanted, const struct __kernel_timespec *timeout, const sigset_t *signals) {
-    int64_t end = timeout ? nanoseconds_now() + timeout->tv_sec * 1000000000ll + timeout->tv_nsec : INT64_MAX;
+    int64_t end = timeout ? (int64_t)nanoseconds_now() + timeout->tv_sec * 1000000000ll + timeout->tv_nsec : INT64_MAX;
     if (wanted > ring->completions)
         wanted = ring->completions;
     for (bool flushed = false;; flushed = true) {
@@ -126,7 +120,7 @@ long uring_wait(struct uring *ring, unsigned wanted, const struct __kernel_times
         bool waits_inside = !flushed && ready < ring->completions && (IO_URING_READ_ONCE(*ring->entry_flags) & IORING_SQ_CQ_OVERFLOW);
         if (ready >= wanted && !waits_inside)
             return 0;
-        int64_t left = end == INT64_MAX ? LOOK_NANOSECONDS : end - nanoseconds_now();
+        int64_t left = end == INT64_MAX ? LOOK_NANOSECONDS : end - (int64_t)nanoseconds_now();
         if (ready < wanted && left <= 0 && flushed)
             return -ETIME;
         long answer = enter(ring, ready >= wanted ? 0 : wanted - ready, left < 0 ? 0 : left < LOOK_NANOSECONDS ? left : LOOK_NANOSECONDS, signals);
