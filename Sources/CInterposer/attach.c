@@ -295,6 +295,7 @@ __attribute__((constructor(101))) static void attach(int count, char **arguments
     guarded = a.guarded;
     process_attach();
     posix_aio_attach();
+    ending_attach();
     space_attach();
     stdio_attach(envp);
     control = c;

@@ -89,8 +89,8 @@ extension PrimaryPlane {
         }
         let bytes = settlement.repairRanges.reduce(0) { $0 + min($1.upperBound, max(status.size, $1.lowerBound)) - $1.lowerBound }
         if bytes > UInt64(Limits.repairBytes) {
-            // Too much for one batch: the whole file, piece by piece.
-            fills.append(object, .inDoubt)
+            // Too much for one batch: piece by piece.
+            fills.append(object, .inDoubt, settlement.repairRanges)
             return true
         }
         let buffer = UnsafeMutableRawBufferPointer.allocate(byteCount: Limits.repairBytes, alignment: 4096)

@@ -72,6 +72,12 @@ final class PrimaryPlane {
     var decided: Set<SequenceNumber> = []
     /// Symbolic links that lead to what is not replicated, each as "path -> target".
     var linksOut: [ObjectID: String] = [:]
+    /// Of `memory.mappings`, and when all were looked at last.
+    var mappingsSeen: UInt64 = 0
+    var mappingsLookedAt: UInt64 = 0
+    /// The ring must be drained up to here before a durability point is answered: mappings that went told there what was written.
+    var mappingsReach: UInt64 = 0
+    var mappersAwaitedUntil: UInt64?
     /// An arena that was announced: its process is to be watched.
     var onArena: (Arena) -> Void = { _ in }
 
@@ -81,6 +87,9 @@ final class PrimaryPlane {
         var batches: UInt64 = 0
         var fills: UInt64 = 0
         var repairs: UInt64 = 0
+        /// Looks at mappings that found something; mappings that could not be asked.
+        var mapped: UInt64 = 0
+        var mappingsUnknown: UInt64 = 0
     }
 
     init(_ configuration: Configuration, log: Log, tree: Tree, memory: CaptureMemory, server: CaptureServer, epoch: Epoch,
@@ -96,6 +105,7 @@ final class PrimaryPlane {
         release.restart(after: position)
         names = NameTable(roots: tree.roots.map(\.object))
         namesAreKnown = !memory.isAdopted
+        if memory.isAdopted, memory.mappings != 0 { mappersAwaitedUntil = Clock.monotonic + Limits.announcementNanoseconds }
         if namesAreKnown { try readNames() } else { namesInDoubt = true }
     }
 
@@ -160,7 +170,7 @@ final class PrimaryPlane {
             arena.tracked -= 1
         }
         switch intent.kind {
-        case .barrier: barrier(sequence, arena, index, intent)
+        case .barrier: try barrier(sequence, arena, index, intent)
         case .create where intent.isNameless: admitNameless(sequence, arena, index, intent, isDone)
         case .create, .mkdir, .symlink, .unlink, .rmdir, .rename, .link, .mknod:
             admitName(sequence, arena, index, intent, isDone)
@@ -170,9 +180,10 @@ final class PrimaryPlane {
 
     // MARK: Durability points
 
-    func barrier(_ sequence: SequenceNumber, _ arena: Arena, _ index: UInt32, _ intent: Intent) {
+    func barrier(_ sequence: SequenceNumber, _ arena: Arena, _ index: UInt32, _ intent: Intent) throws {
         counters.barriers += 1
         sweep(checkingDeath: true)
+        try shipMapped(intent.object)
         if releasesLocally {
             answer(Waiter(sequence: sequence, arena: arena.number, index: index, position: .none), ok: true)
         } else if !isStreaming || (copy != nil && !needsPeer) || mustHold(intent.object) {
@@ -255,7 +266,9 @@ final class PrimaryPlane {
     }
 
     /// Bytes that the stream says wrongly are still to be read: durability points are held.
-    var owesRepairs: Bool { namesInDoubt || !pendingRepairs.isEmpty || !pendingNames.isEmpty || fills.isAnyInDoubt }
+    var owesRepairs: Bool {
+        namesInDoubt || !pendingRepairs.isEmpty || !pendingNames.isEmpty || fills.isAnyInDoubt || memory.drained < mappingsReach || awaitsMappers
+    }
 
     /// A durability point on `object` must wait for what is still to be read.
     func mustHold(_ object: ObjectID) -> Bool {

@@ -1,0 +1,75 @@
+/*
+ * ending.c: fork, and the end of a process, as far as mappings are concerned. Everything else that a forked child needs it
+ * makes at its first captured call; a mapping is stored to without one.
+ *
+ *     fork     handlers, ours before all others: a child registers its mappings before any other code runs in it
+ *     _Fork    runs no handlers: wrapped
+ *     _exit, the end of main, exec    what was written is told, so that nothing is owed when the process is gone
+ */
+#define _GNU_SOURCE
+#include "map.h"
+#include <dlfcn.h>
+#include <pthread.h>
+#include <unistd.h>
+
+static __thread bool held;
+static uint64_t signals; /* of the one that holds the lock */
+static pid_t (*libc_fork_alone)(void);
+
+void fork_prepare(void) {
+    held = attached() && pieces_exist();
+    if (!held)
+        return;
+    uint64_t before;
+    pieces_lock(&before);
+    signals = before;
+    track_fork(true);
+}
+
+void fork_parent(void) {
+    if (!held)
+        return;
+    uint64_t before = signals;
+    track_fork(false);
+    held = false;
+    pieces_unlock(&before);
+}
+
+void fork_child(void) {
+    if (!held)
+        return;
+    held = false;
+    track_forked();
+    pieces_unlock(&signals);
+}
+
+long forked(long answer) {
+    if (answer == 0)
+        fork_child();
+    else
+        fork_parent();
+    return answer;
+}
+
+void ending_attach(void) {
+    libc_fork_alone = (pid_t (*)(void))dlsym(RTLD_NEXT, "_Fork");
+    if (pthread_atfork(fork_prepare, fork_parent, fork_child) != 0)
+        line_exit(LOCKSTEP_EXIT_OS, "no fork handler can be set", "");
+}
+
+EXPORTED pid_t _Fork(void) {
+    if (!libc_fork_alone)
+        libc_fork_alone = (pid_t (*)(void))dlsym(RTLD_NEXT, "_Fork");
+    fork_prepare();
+    return (pid_t)forked(libc_fork_alone());
+}
+
+/* The library is the first that is initialised, and the last that is taken down. */
+__attribute__((destructor)) static void end(void) { track_leave_all(); }
+
+EXPORTED _Noreturn void _exit(int status) {
+    track_leave_all();
+    for (;;)
+        kernel(SYS_exit_group, status);
+}
+ALIAS(_Exit, _exit);
