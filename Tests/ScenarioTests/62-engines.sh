@@ -1,9 +1,9 @@
 #!/bin/bash
-# Storage engines in a library: LevelDB, RocksDB (buffered and direct), LMDB. The trees are equal after a load with
+# Storage engines in a library: LevelDB, RocksDB (buffered, direct, mapped), LMDB (also mapped writable). The trees are equal after a load with
 # merges, and what an engine said is durable is there after the death of the node. Last line: "N passed, N failed".
 . "$(dirname "$0")/pair.sh"
 primary=a
-all="leveldb rocksdb rocksdb-direct lmdb"
+all="leveldb rocksdb rocksdb-direct rocksdb-mapped lmdb lmdb-mapped"
 engines=$work/engines
 c++ -std=c++17 -O1 -Wall -Wextra -Werror -o "$engines" "$here/Programs/engines.cc" -lleveldb -lrocksdb -llmdb ||
     { echo "0 passed, 1 failed"; exit 1; }
