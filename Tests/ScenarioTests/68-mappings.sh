@@ -45,13 +45,13 @@ restarted() { # the daemon dies while a process has it mapped: the next one lear
     start_dirty restarted || return 1
     settled || return 1
     sandbox kill "$pair" a --what daemon > "$work/command" 2>&1 || { cat "$work/command"; return 1; }
-    # Stored by the debugger, in the process's own name: it makes no call.
-    captured sh -c "printf later | dd of='$(tree)/other' conv=fsync status=none" || return 1
     settled || return 1
     before=$(log_of a | grep -c 'read whole')
-    gdb -q -batch -p "$victim" -ex 'call (void *)memset((void *)memory_of_dirty, 1, 4096)' > "$work/gdb" 2>&1 || true
-    settled && [ "$(log_of a | grep -c 'read whole')" = "$before" ] || return 1
-    cmp "$pair/a/data/restarted" "$pair/b/data/restarted" && [ "$(head -c 1 "$pair/b/data/restarted" | od -An -tu1 | tr -d ' ')" = 1 ] || return 1
+    kill -USR1 "$victim"
+    until_true 10 grep -q aaaa "$pair/a/data/restarted" || return 1
+    # Made durable by a process that has nothing mapped, and there when that returns.
+    captured dd of="$(tree)/restarted" if=/dev/null conv=fsync,notrunc status=none || return 1
+    settled && grep -q aaaa "$pair/b/data/restarted" && [ "$(log_of a | grep -c 'read whole')" = "$before" ] || return 1
     kill -KILL "$victim"
     wait $! 2> "$work/killed"
     settled
@@ -67,6 +67,7 @@ run_fio() { # run_fio NAME OPTION...
 at_work() { [ "$(wc -l < "$work/durable")" -ge "$1" ]; }
 # dies ROUNDS-OF-ALL: the first node dies while all routes are at work; the second one takes over
 dies() {
+    : > "$work/durable"
     captured "$mapper" load "$(tree)/load" > "$work/durable" 2> "$work/errors" < /dev/null &
     until_true 60 at_work "$1" || { cat "$work/errors" "$work/durable"; return 1; }
     sandbox kill "$pair" $primary > "$work/kill" 2>&1 && wait $! 2> "$work/killed"
@@ -99,7 +100,7 @@ loses() { # with the look left out, stores that no call tells of are missed, and
     primary=a
     pairs+=("$pair")
     LOCKSTEP_DAEMON_FAULT=mappings-unasked lockstep sandbox up "$pair" > /dev/null || return 1
-    dies 150 > "$work/loses" || code=$?
+    dies 150 > "$work/loses" 2>&1 || code=$?
     cat "$work/loses"
     [ $code = 1 ] && grep -q '^synced: .*LOST' "$work/loses" && grep -q '^plain: .*LOST' "$work/loses" && grep -q '^kernel: .*LOST' "$work/loses" &&
         ! grep -q '^unmapped: .*LOST' "$work/loses"

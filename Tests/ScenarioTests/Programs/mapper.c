@@ -3,7 +3,7 @@
  *
  *   mapper load FILE      for ever: "ROUTE VALUE" once VALUE is durable in that route's page of FILE
  *   mapper check FILE     reads those lines, says which pages hold less
- *   mapper dirty FILE     stores to all pages, says so, waits; never calls anything again
+ *   mapper dirty FILE     stores to all pages, says so, waits; stores again at SIGUSR1
  *   mapper closed FILE    closes everything it has open, stores, has another process make it durable
  *   mapper wide FILE      scattered stores to 64 MiB, and a file that grows under its mapping
  *
@@ -157,9 +157,17 @@ static int fill(const char *path, unsigned long pages, char **memory) {
     return fd;
 }
 
+static char *held;
+static void store_again(int signal) {
+    for (unsigned long page = 0; page < 64; page += 3) store(held + page * PAGE + 128, 100 + (uint64_t)signal);
+    memset(held + 17 * PAGE, 'a', PAGE);
+}
+
 static void dirty(const char *path) {
     char *memory;
     fill(path, 64, &memory);
+    held = memory;
+    signal(SIGUSR1, store_again);
     for (unsigned long page = 0; page < 64; page++) store(memory + page * PAGE, page + 1);
     NEED(write(1, "stored\n", 7) == 7);
     for (;;) pause();
