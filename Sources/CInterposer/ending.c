@@ -12,6 +12,8 @@
 #include <pthread.h>
 #include <unistd.h>
 
+int __cxa_atexit(void (*function)(void *), void *argument, void *library);
+
 static __thread bool held;
 static uint64_t signals; /* of the one that holds the lock */
 static pid_t (*libc_fork_alone)(void);
@@ -36,6 +38,7 @@ void fork_parent(void) {
 }
 
 void fork_child(void) {
+    track_forget_parent();
     if (!held)
         return;
     held = false;
@@ -51,10 +54,17 @@ long forked(long answer) {
     return answer;
 }
 
+static void end(void *nothing) {
+    (void)nothing;
+    track_leave_all();
+}
+
 void ending_attach(void) {
     libc_fork_alone = (pid_t (*)(void))dlsym(RTLD_NEXT, "_Fork");
-    if (pthread_atfork(fork_prepare, fork_parent, fork_child) != 0)
-        line_exit(LOCKSTEP_EXIT_OS, "no fork handler can be set", "");
+    /* The loader's own handler, which takes all libraries down, is set after ours, and therefore runs before it: no code of
+       the program runs behind this one. A destructor of this library would come too early for other libraries'. */
+    if (pthread_atfork(fork_prepare, fork_parent, fork_child) != 0 || __cxa_atexit(end, NULL, NULL) != 0)
+        line_exit(LOCKSTEP_EXIT_OS, "no fork or exit handler can be set", "");
 }
 
 EXPORTED pid_t _Fork(void) {
@@ -63,9 +73,6 @@ EXPORTED pid_t _Fork(void) {
     fork_prepare();
     return (pid_t)forked(libc_fork_alone());
 }
-
-/* The library is the first that is initialised, and the last that is taken down. */
-__attribute__((destructor)) static void end(void) { track_leave_all(); }
 
 EXPORTED _Noreturn void _exit(int status) {
     track_leave_all();

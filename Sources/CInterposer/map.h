@@ -81,5 +81,7 @@ void track_return(struct piece *piece);
 /* Around a fork: children see the mappings only while they can be told of it. */
 void track_fork(bool inherited);
 void track_forked(void);
+/* In a child: the copy of its parent's userfaultfd goes. */
+void track_forget_parent(void);
 
 #endif

@@ -325,11 +325,14 @@ void track_fork(bool inherited) {
     }
 }
 
-/* The registration is not inherited. No code of the program has run in the child yet. */
-void track_forked(void) {
+void track_forget_parent(void) {
     int32_t parents = atomic_exchange(&watcher_last, 0);
     if (parents && is_watcher(parents - 1))
         kernel(SYS_close, parents - 1);
+}
+
+/* The registration is not inherited. No code of the program has run in the child yet. */
+void track_forked(void) {
     for (struct piece *p = piece_next(NULL, 0, ~0ul); p; p = piece_next(p + 1, 0, ~0ul)) {
         const char *reason;
         if (p->kind != PIECE_TRACKED)

@@ -70,8 +70,10 @@ extension PrimaryPlane {
             }
             guard !arena.settledMappings.contains(mapping.line) else { continue }
             if !names.contains(mapping.object) && !nameless.contains(mapping.object) { resolveUnknown(mapping.object) }
-            guard let path = names.path(of: mapping.object) else { continue }
-            let found = tree.look(root: path.root.root, path: path.bytes)
+            // Without a name it is of no concern to the peer; told whole when it gets one.
+            guard names.contains(mapping.object) else { continue }
+            let path = names.path(of: mapping.object)
+            let found = path.flatMap { tree.look(root: $0.root.root, path: $0.bytes) }
             let size = found.flatMap { $0.object == mapping.object ? $0.status.size : nil }
             let range = MappedRange(offset: mapping.offset, length: mapping.length, armed: mapping.armed, size: size)
             let written: Arena.Written = isAlive ? arena.written(mapping, asked: range.asked, grown: range.filled) : .unknown("its process is gone")
@@ -81,7 +83,7 @@ extension PrimaryPlane {
                 if !ranges.isEmpty { owed[mapping.object, default: []] += ranges }
             case .unknown(let reason):
                 if !arena.checkAlive() { arena.settledMappings.insert(mapping.line) }
-                sayUnknown(arena, mapping, path.bytes, range, reason)
+                sayUnknown(arena, mapping, path?.bytes ?? [], range, reason)
                 owed[mapping.object, default: []] += range.whole
             }
         }
