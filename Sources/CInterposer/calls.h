@@ -6,7 +6,8 @@
  *   lseek, read*                    change no file; the offset is asked for at the write
  *   fork                            a child finds the process page empty (MADV_WIPEONFORK) and gets its own arena;
  *                                   mappings: by a fork handler (ending.c)
- *   clone without CLONE_VM          the child does not have its parent's tracked mappings (MADV_DONTFORK)
+ *   raw clone, clone3 by number without CLONE_VM
+ *                                   the child does not have its parent's tracked mappings (MADV_DONTFORK)
  *   fwrite, fprintf, fputs, fflush, fclose, dprintf, perror, err, ...
  *                                   all end in _IO_file_write, reached through patched vtable slots only (stdio.c)
  *   fdopen, fopencookie, open_memstream   open no file

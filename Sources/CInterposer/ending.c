@@ -3,15 +3,17 @@
  * makes at its first captured call; a mapping is stored to without one.
  *
  *     fork     handlers, ours before all others: a child registers its mappings before any other code runs in it
- *     _Fork    runs no handlers: wrapped
+ *     _Fork, clone without CLONE_VM   run no handlers: wrapped
  *     _exit, the end of main, exec    what was written is told, so that nothing is owed when the process is gone
  */
 #define _GNU_SOURCE
 #include "map.h"
 #include <dlfcn.h>
 #include <pthread.h>
+#include <sched.h>
 #include <unistd.h>
 
+extern int (*libc_clone)(int (*)(void *), void *, int, void *, ...) __attribute__((visibility("hidden")));
 int __cxa_atexit(void (*function)(void *), void *argument, void *library);
 
 static __thread bool held;
@@ -57,6 +59,39 @@ long forked(long answer) {
 static void end(void *nothing) {
     (void)nothing;
     track_leave_all();
+}
+
+/* clone with memory of its own: the child begins here. Its maker holds the lock, so there is one at a time. */
+static struct {
+    int (*function)(void *);
+    void *argument;
+} apart;
+
+static int apart_child(void *nothing) {
+    (void)nothing;
+    fork_child();
+    int status = apart.function(apart.argument);
+    track_leave_all(); /* libc ends it by a call of its own */
+    return status;
+}
+
+/* From share.c, as libc declares it. With other thread-local storage the child can't find what is its own: it goes without the
+   mappings. */
+__attribute__((visibility("hidden"), used)) int clone_apart(int (*function)(void *), void *stack, int flags, void *argument,
+                                                            void *parent_tid, void *tls, void *child_tid) {
+    share_prepare();
+    if (flags & CLONE_SETTLS)
+        return libc_clone(function, stack, flags, argument, parent_tid, tls, child_tid);
+    fork_prepare();
+    if (!held)
+        return libc_clone(function, stack, flags, argument, parent_tid, tls, child_tid);
+    apart.function = function;
+    apart.argument = argument;
+    int answer = libc_clone(function ? apart_child : NULL, stack, flags, NULL, parent_tid, tls, child_tid);
+    int error = errno;
+    fork_parent();
+    errno = error;
+    return answer;
 }
 
 void ending_attach(void) {

@@ -26,8 +26,10 @@ extension PrimaryPlane {
             for keeper in server.keepers.keys { try receive(from: keeper) }
         }
         var owed: [ObjectID: [ByteRange]] = [:]
-        for arena in memory.arenas.values where arena.hasMappings {
-            collectMapped(arena, object, into: &owed)
+        // An arena may be retired while names are looked for.
+        for number in Array(memory.arenas.keys) {
+            if let arena = memory.arenas[number], arena.hasMappings { resolveMapped(arena) }
+            if let arena = memory.arenas[number], arena.hasMappings { collectMapped(arena, object, into: &owed) }
         }
         for (object, ranges) in owed { oweMapped(object, ranges) }
     }
@@ -51,6 +53,12 @@ extension PrimaryPlane {
         try shipMapped(.none)
     }
 
+    /// Files that nobody announced: made by a call that is not settled yet, or outside the capture.
+    private func resolveMapped(_ arena: Arena) {
+        guard !arena.hasScribbledMappings, let mappings = try? arena.mappings() else { return }
+        for object in Set(mappings.map(\.object)) where !names.contains(object) && !nameless.contains(object) { resolveUnknown(object) }
+    }
+
     private func collectMapped(_ arena: Arena, _ object: ObjectID, into owed: inout [ObjectID: [ByteRange]]) {
         let isAlive = arena.checkAlive()
         guard !arena.hasScribbledMappings else { return }
@@ -69,9 +77,11 @@ extension PrimaryPlane {
                 continue
             }
             guard !arena.settledMappings.contains(mapping.line) else { continue }
-            if !names.contains(mapping.object) && !nameless.contains(mapping.object) { resolveUnknown(mapping.object) }
-            // Without a name it is of no concern to the peer; told whole when it gets one.
-            guard names.contains(mapping.object) else { continue }
+            guard names.contains(mapping.object) else {
+                // Without a name it is of no concern to the peer, and told whole when it gets one. Not known at all: so is it then.
+                if !nameless.contains(mapping.object) { namesInDoubt = true }
+                continue
+            }
             let path = names.path(of: mapping.object)
             let found = path.flatMap { tree.look(root: $0.root.root, path: $0.bytes) }
             let size = found.flatMap { $0.object == mapping.object ? $0.status.size : nil }

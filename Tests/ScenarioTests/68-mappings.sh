@@ -88,7 +88,7 @@ check "fio, stores" run_fio stores
 check "fio, fsync now and then" run_fio synced --fsync=16 --size=4m
 for round in $(seq "$rounds"); do
     check "round $round: what is durable is there after the death of the node" dies $((100 + round * 40))
-    tail -n 9 "$work/output"
+    tail -n 10 "$work/output"
     check "round $round: it comes back" comes_back
 done
 

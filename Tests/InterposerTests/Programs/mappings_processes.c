@@ -31,6 +31,7 @@ static void test(void) {
     child_of(vfork(), "vfork", 5);
     static char stack[65536];
     ended("clone", clone(in_clone, stack + sizeof stack, CLONE_VM | SIGCHLD, memory + 6 * PAGE));
+    ended("clone with memory of its own", clone(in_clone, stack + sizeof stack, SIGCHLD, memory + 11 * PAGE));
     pid_t child = fork();
     if (!child) {
         memory[7 * PAGE] = 'e';

@@ -7,7 +7,7 @@
  *   mapper closed FILE    closes everything it has open, stores, has another process make it durable
  *   mapper wide FILE      scattered stores to 64 MiB, and a file that grows under its mapping
  *
- *   parent (maps nothing)  --value--> child (stores by its route) --done--> parent: durable, printed
+ *   parent (maps nothing)  --value--> child (stores by its route) --done--> parent: next value, this one durable, printed
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -25,8 +25,8 @@
 #define PAGE 4096ul
 #define NEED(condition) do { if (!(condition)) { fprintf(stderr, "mapper: %s: %s\n", #condition, strerror(errno)); exit(1); } } while (0)
 
-enum { SYNCED, PLAIN, SECOND, UNMAPPED, WOKEN, MOVED, KERNEL, FORKED, REPLACED, ROUTES };
-static const char *const routes[ROUTES] = {"synced", "plain", "second", "unmapped", "woken", "moved", "kernel", "forked", "replaced"};
+enum { SYNCED, PLAIN, SECOND, UNMAPPED, WOKEN, MOVED, KERNEL, FORKED, REPLACED, CUT, ROUTES };
+static const char *const routes[ROUTES] = {"synced", "plain", "second", "unmapped", "woken", "moved", "kernel", "forked", "replaced", "cut"};
 
 static char *map(int fd, unsigned long first, unsigned long pages, int protection) {
     char *memory = mmap(NULL, pages * PAGE, protection, MAP_SHARED, fd, (off_t)(first * PAGE));
@@ -91,6 +91,15 @@ static void put(int route, int fd, uint64_t value) {
         store(memory, value);
         NEED(mmap(memory, PAGE, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) == memory && munmap(memory, PAGE) == 0);
         break;
+    case CUT: /* of three pages the last, then the middle one; the first stays until the next time */
+        memory = map(fd, CUT, 3, both);
+        store(memory + 2 * PAGE, value);
+        NEED(munmap(memory + 2 * PAGE, PAGE) == 0);
+        store(memory, value);
+        NEED(munmap(memory + PAGE, PAGE) == 0);
+        if (mapped) NEED(munmap(mapped, PAGE) == 0);
+        mapped = memory;
+        break;
     }
 }
 
@@ -124,10 +133,14 @@ static void load(const char *path) {
         }
         exit(0);
     }
-    for (uint64_t value = 1;; value++)
+    for (uint64_t value = 0;; value++)
         for (int route = 0; route < ROUTES; route++) {
             char byte;
-            NEED(write(order[route][1], &value, sizeof value) == sizeof value && read(done[route][0], &byte, 1) == 1);
+            uint64_t next = value + 1;
+            NEED(value == 0 || read(done[route][0], &byte, 1) == 1);
+            /* The next one is stored, and mappings come and go, while this one is made durable. */
+            NEED(write(order[route][1], &next, sizeof next) == sizeof next);
+            if (value == 0) continue;
             if (route != SYNCED) make_durable(fd, value + (uint64_t)route);
             printf("%s %lu\n", routes[route], value);
             fflush(stdout);
