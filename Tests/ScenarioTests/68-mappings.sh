@@ -80,6 +80,7 @@ comes_back() { sandbox rejoin "$pair" > "$work/rejoin" 2>&1 && settled || { cat 
 
 sandbox up "$pair" > /dev/null || exit 1
 check "scattered stores, more than a batch holds; a file that grows under its mapping" runs wide
+check "threads and processes that map, cut, move, fork and write at once" runs storm
 check "a process that is killed" killed
 check "nobody makes it durable" unattended
 check "a process that closes what it has not opened" closes

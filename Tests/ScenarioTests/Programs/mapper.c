@@ -6,11 +6,13 @@
  *   mapper dirty FILE     stores to all pages, says so, waits; stores again at SIGUSR1
  *   mapper closed FILE    closes everything it has open, stores, has another process make it durable
  *   mapper wide FILE      scattered stores to 64 MiB, and a file that grows under its mapping
+ *   mapper storm FILE     threads of several processes map, store, cut, move, fork, write and punch, each in its own part
  *
  *   parent (maps nothing)  --value--> child (stores by its route) --done--> parent: next value, this one durable, printed
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -219,6 +221,77 @@ static void wide(const char *path) {
     NEED(msync(longer, 32768 * PAGE, MS_SYNC) == 0);
 }
 
+enum { PROCESSES = 3, THREADS = 3, PART = 32, STEPS = 150 };
+static int storm_file;
+
+static void *storm_thread(void *argument) {
+    unsigned part = (unsigned)(uintptr_t)argument, seed = part * 7919 + 1;
+    unsigned long first = part * PART;
+    char *memory = map(storm_file, first, PART, PROT_READ | PROT_WRITE), *other = NULL;
+    for (unsigned step = 0; step < STEPS; step++) {
+        unsigned page = (unsigned)rand_r(&seed) % (PART / 2), what = (unsigned)rand_r(&seed) % 10;
+        store(memory + page * PAGE + step % 500 * 8, step);
+        switch (what) {
+        case 0: NEED(msync(memory, PART / 2 * PAGE, MS_SYNC) == 0); break;
+        case 1: NEED(fdatasync(storm_file) == 0); break;
+        case 2: /* the upper half goes, and comes back */
+            NEED(munmap(memory + PART / 2 * PAGE, PART / 2 * PAGE) == 0);
+            store(memory + page * PAGE, step);
+            NEED(munmap(memory, PART / 2 * PAGE) == 0);
+            memory = map(storm_file, first, PART, PROT_READ | PROT_WRITE);
+            break;
+        case 3:
+            memory = mremap(memory, PART * PAGE, PART / 2 * PAGE, 0);
+            NEED(memory != MAP_FAILED);
+            store(memory + PAGE, step);
+            memory = mremap(memory, PART / 2 * PAGE, PART * PAGE, MREMAP_MAYMOVE);
+            NEED(memory != MAP_FAILED);
+            break;
+        case 4:
+            other = map(storm_file, first + PART - 2, 1, PROT_READ);
+            NEED(mprotect(other, PAGE, PROT_READ | PROT_WRITE) == 0);
+            store(other, step);
+            NEED(munmap(other, PAGE) == 0);
+            break;
+        case 5: {
+            pid_t child = fork();
+            if (child == 0) {
+                store(memory + page * PAGE + 3000, step);
+                _exit(0);
+            }
+            NEED(child > 0 && waitpid(child, NULL, 0) == child);
+            break;
+        }
+        case 6: NEED(pwrite(storm_file, "written", 7, (off_t)((first + page) * PAGE + 100)) == 7); break;
+        case 7: NEED(madvise(memory + page * PAGE, PAGE, MADV_REMOVE) == 0); break;
+        case 8: NEED(mmap(memory + (PART - 1) * PAGE, PAGE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, storm_file, (off_t)((first + PART - 1) * PAGE))
+                     == memory + (PART - 1) * PAGE);
+            store(memory + (PART - 1) * PAGE, step);
+            break;
+        default: break;
+        }
+        if (what == 8) { /* two mappings now: one again */
+            NEED(munmap(memory, PART * PAGE) == 0);
+            memory = map(storm_file, first, PART, PROT_READ | PROT_WRITE);
+        }
+    }
+    return NULL;
+}
+
+static void storm(const char *path) {
+    storm_file = open(path, O_CREAT | O_RDWR, 0644);
+    NEED(storm_file >= 0 && ftruncate(storm_file, PROCESSES * THREADS * PART * PAGE) == 0);
+    for (unsigned process = 0; process < PROCESSES; process++) {
+        if (fork() != 0) continue;
+        pthread_t threads[THREADS];
+        for (unsigned thread = 0; thread < THREADS; thread++)
+            NEED(pthread_create(&threads[thread], NULL, storm_thread, (void *)(uintptr_t)(process * THREADS + thread)) == 0);
+        for (unsigned thread = 0; thread < THREADS; thread++) pthread_join(threads[thread], NULL);
+        exit(0);
+    }
+    for (int status; wait(&status) > 0;) NEED(status == 0);
+}
+
 int main(int count, char **arguments) {
     if (count != 3) return 64;
     const char *what = arguments[1], *path = arguments[2];
@@ -227,6 +300,7 @@ int main(int count, char **arguments) {
     else if (strcmp(what, "dirty") == 0) dirty(path);
     else if (strcmp(what, "closed") == 0) closed(path);
     else if (strcmp(what, "wide") == 0) wide(path);
+    else if (strcmp(what, "storm") == 0) storm(path);
     else return 64;
     return 0;
 }
