@@ -96,13 +96,14 @@ static struct lockstep_mapping *line_of(struct lockstep_arena *arena, const stru
     return &arena->mappings[piece->line];
 }
 
-/* -1: none is free. */
-static int16_t line_take(struct lockstep_arena *arena, const struct piece *piece, uint64_t armed) {
+static int16_t line_take_now(struct lockstep_arena *arena, const struct piece *piece, uint64_t armed, bool *leaving) {
     for (uint32_t i = 0; i < LOCKSTEP_MAPPINGS; i++) {
         struct lockstep_mapping *m = &arena->mappings[i];
         uint64_t state = atomic_load(&m->state);
         uint32_t is = LOCKSTEP_MAPPING_STATE(state);
-        if (is == LOCKSTEP_MAPPING_USED || (is == LOCKSTEP_MAPPING_LEAVING && atomic_load(&control->drained) < m->left))
+        bool awaited = is == LOCKSTEP_MAPPING_LEAVING && atomic_load(&control->drained) < m->left;
+        *leaving = *leaving || awaited;
+        if (is == LOCKSTEP_MAPPING_USED || awaited)
             continue;
         state = changed(state, LOCKSTEP_MAPPING_FREE);
         atomic_store(&m->state, state);
@@ -119,6 +120,19 @@ static int16_t line_take(struct lockstep_arena *arena, const struct piece *piece
         return (int16_t)i;
     }
     return -1;
+}
+
+/* -1: none is free. Those that are leaving are so when the daemon has drained what they told. */
+static int16_t line_take(struct lockstep_arena *arena, const struct piece *piece, uint64_t armed) {
+    for (int i = 0;; i++) {
+        bool leaving = false;
+        int16_t line = line_take_now(arena, piece, armed, &leaving);
+        if (line >= 0 || !leaving || i == 100)
+            return line;
+        struct timespec moment = {.tv_nsec = 1000000};
+        doorbell_ring();
+        kernel(SYS_nanosleep, &moment, 0);
+    }
 }
 
 static void line_set(struct lockstep_mapping *m, uint32_t to) { atomic_store(&m->state, changed(atomic_load(&m->state), to)); }

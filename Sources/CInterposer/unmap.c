@@ -65,10 +65,27 @@ long mapping_munmap(void *address, size_t bytes) {
 
 /* ------------------------------------------------------------------ moved */
 
-/* A further mapping of what lies at the piece's address + `from`; it is made by the kernel from the one that is there. */
+/* The kernel makes the second mapping from the first. Where it merged the two parts of memory that it then takes the tracking
+   away from, a neighbour would lose its own: so there is none. */
+static long second_mapping(uintptr_t old, size_t bytes, int flags, void *fixed) {
+    if (flags & MREMAP_FIXED)
+        return kernel(SYS_mremap, old, 0, bytes, MREMAP_MAYMOVE | MREMAP_FIXED, fixed);
+    long room = kernel(SYS_mmap, 0, bytes + 2 * PAGE_BYTES, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (failed(room))
+        return room;
+    long address = kernel(SYS_mremap, old, 0, bytes, MREMAP_MAYMOVE | MREMAP_FIXED, room + PAGE_BYTES);
+    if (failed(address)) {
+        kernel(SYS_munmap, room, bytes + 2 * PAGE_BYTES);
+        return address;
+    }
+    kernel(SYS_munmap, room, PAGE_BYTES);
+    kernel(SYS_munmap, address + (long)bytes, PAGE_BYTES);
+    return address;
+}
+
 static long duplicate(const struct piece *piece, uintptr_t old, size_t bytes, int flags, void *fixed) {
     const char *reason = "more than 1024 mappings in one process";
-    long address = kernel(SYS_mremap, old, 0, bytes, MREMAP_MAYMOVE | (flags & MREMAP_FIXED), fixed);
+    long address = second_mapping(old, bytes, flags, fixed);
     if (failed(address))
         return address;
     struct piece made = *piece, *added = NULL;

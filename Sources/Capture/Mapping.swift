@@ -17,6 +17,8 @@ public struct Mapping: Equatable, Sendable {
     public var armed: UInt64
     /// It is going: what was written is published below this number of the ring.
     public var left: UInt64?
+    /// As the line had it: it never is the same again.
+    public var state: UInt64
 
     static let pageBytes: UInt64 = 4096
     /// Where user space ends.
@@ -38,6 +40,7 @@ public struct Mapping: Equatable, Sendable {
         offset = raw.offset
         armed = min(raw.armed, raw.length)
         left = state == LOCKSTEP_MAPPING_LEAVING ? raw.left : nil
+        self.state = raw.state
     }
 }
 
@@ -65,11 +68,19 @@ extension Arena {
         throw CaptureError("the mappings of process \(pid) never stay the same")
     }
 
+    /// Its line does not say the same any more.
+    public func hasChanged(_ mapping: Mapping) -> Bool {
+        var raw = lockstep_mapping()
+        guard lockstep_arena_copy_mapping(memory, mapping.line, &raw) == 1 else { return true }
+        return raw.state != mapping.state
+    }
+
     /// What the kernel says of a mapping, or why it can't be asked.
     public enum Written: Equatable, Sendable {
         /// In its process's addresses, relative to the mapping's start.
         case ranges([ByteRange])
-        case unknown(String)
+        /// `found`: all that the question gave and took away from the kernel's memory; nil: not even that is known.
+        case unknown(String, found: [ByteRange]?)
     }
 
     /// The pages that were written since they were last asked for, in the first `asked` bytes of the mapping; they are protected
@@ -78,7 +89,7 @@ extension Arena {
         let pagemap: Int32
         switch openPagemap() {
         case .success(let descriptor): pagemap = descriptor
-        case .failure(let error): return .unknown(error.description)
+        case .failure(let error): return .unknown(error.description, found: nil)
         }
         var ranges: [ByteRange] = []
         var pages = [lockstep_pages](repeating: lockstep_pages(), count: 512)
@@ -87,22 +98,26 @@ extension Arena {
         while at < end {
             var looked: UInt64 = 0
             let count = lockstep_pages_written(pagemap, at, end, &pages, Int32(pages.count), &looked)
-            if count < 0 { return .unknown(reason(-count)) }
+            // What it had protected anew before it failed is not said.
+            if count < 0 { return .unknown(reason(-count), found: nil) }
             for page in pages[..<Int(count)] where page.end > page.start && page.start >= mapping.address && page.end <= end {
                 ranges.append(ByteRange(page.start - mapping.address, page.end - mapping.address))
             }
-            guard looked > at else { return .unknown("the kernel looked at nothing") }
+            guard looked > at else { return .unknown("the kernel looked at nothing", found: nil) }
             at = looked
         }
         if grown > mapping.armed {
             let answer = lockstep_pages_protect(pagemap, mapping.address + mapping.armed, mapping.address + grown)
-            if answer < 0 { return .unknown(reason(-answer)) }
+            if answer < 0 { return .unknown(reason(-answer), found: nil) }
             lockstep_arena_raise_armed(memory, mapping.line, mapping.armed, grown)
         }
         // No answer is given about what is not there: so it is asked whether it is, afterwards.
         for page in [mapping.address, mapping.address + mapping.length - Mapping.pageBytes] {
             let answer = lockstep_page_is_tracked(pagemap, page)
-            if answer != 1 { return .unknown(answer < 0 ? reason(-answer) : "it was unmapped by a call that did not come through the library") }
+            guard answer == 1 else {
+                let why = answer < 0 ? reason(-answer) : "it was unmapped by a call that did not come through the library"
+                return .unknown(why, found: grown > mapping.armed ? nil : ranges)
+            }
         }
         return .ranges(ranges)
     }

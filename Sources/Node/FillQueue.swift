@@ -68,6 +68,9 @@ final class FillQueue {
         inDoubt = 0
     }
 
+    /// A newer read of the range is in the stream: what is being read now may not follow it.
+    func fillShipped(_ object: ObjectID, _ range: ByteRange) { read?.operationAdmitted(on: object, range) }
+
     func operationAdmitted(on object: ObjectID, _ range: ByteRange) { read?.operationAdmitted(on: object, range) }
 
     /// A read that the data plane should start: into `buffer`.

@@ -10,7 +10,8 @@ import Replication
 ///
 ///     barrier -> tables of the arenas -> pages written since the last look, protected anew -> fills, before the answer
 ///
-/// Asked too when names settle, and every few seconds, so that the peer is not far behind. What can't be asked (the process is
+/// Asked too when names settle, and every few seconds, so that the peer is not far behind. The fills are read when the ring is
+/// drained up to what was reserved after the look. What can't be asked (the process is
 /// gone, or took the tracking away) may have been written all over: its range is read whole, and said.
 extension PrimaryPlane {
     /// `object` none: all files.
@@ -31,7 +32,7 @@ extension PrimaryPlane {
             if let arena = memory.arenas[number], arena.hasMappings { resolveMapped(arena) }
             if let arena = memory.arenas[number], arena.hasMappings { collectMapped(arena, object, into: &owed) }
         }
-        for (object, ranges) in owed { oweMapped(object, ranges) }
+        oweMapped(owed)
     }
 
     /// Before its arena is forgotten: whatever its mappings had not told.
@@ -42,7 +43,7 @@ extension PrimaryPlane {
         #endif
         var owed: [ObjectID: [ByteRange]] = [:]
         collectMapped(arena, .none, into: &owed)
-        for (object, ranges) in owed { oweMapped(object, ranges) }
+        oweMapped(owed)
     }
 
     /// So that what was stored and never made durable comes to the peer within seconds, as by the kernel's own write-back.
@@ -59,7 +60,7 @@ extension PrimaryPlane {
         for object in Set(mappings.map(\.object)) where !names.contains(object) && !nameless.contains(object) { resolveUnknown(object) }
     }
 
-    private func collectMapped(_ arena: Arena, _ object: ObjectID, into owed: inout [ObjectID: [ByteRange]]) {
+    private func collectMapped(_ arena: Arena, _ object: ObjectID, into owed: inout [ObjectID: [ByteRange]], attempts: Int = 0) {
         let isAlive = arena.checkAlive()
         guard !arena.hasScribbledMappings else { return }
         let mappings: [Mapping]
@@ -86,12 +87,23 @@ extension PrimaryPlane {
             let found = path.flatMap { tree.look(root: $0.root.root, path: $0.bytes) }
             let size = found.flatMap { $0.object == mapping.object ? $0.status.size : nil }
             let range = MappedRange(offset: mapping.offset, length: mapping.length, armed: mapping.armed, size: size)
-            let written: Arena.Written = isAlive ? arena.written(mapping, asked: range.asked, grown: range.filled) : .unknown("its process is gone")
-            switch written {
-            case .ranges(let pages):
-                let ranges = range.ranges(written: pages)
-                if !ranges.isEmpty { owed[mapping.object, default: []] += ranges }
-            case .unknown(let reason):
+            let written: Arena.Written = isAlive ? arena.written(mapping, asked: range.asked, grown: range.filled) : .unknown("its process is gone", found: nil)
+            // What the question found, its process does not find any more.
+            let pages: [ByteRange]? = switch written {
+            case .ranges(let given): given
+            case .unknown(_, let given): given
+            }
+            let ranges = pages.map { range.ranges(written: $0) } ?? range.whole
+            if !ranges.isEmpty { owed[mapping.object, default: []] += ranges }
+            // It left meanwhile, as a whole or in part, and other lines say what became of it.
+            if isAlive, arena.hasChanged(mapping) {
+                mappingsReach = max(mappingsReach, memory.reserved)
+                if attempts < 8 {
+                    collectMapped(arena, object, into: &owed, attempts: attempts + 1)
+                    return
+                }
+            }
+            if case .unknown(let reason, _) = written {
                 if !arena.checkAlive() { arena.settledMappings.insert(mapping.line) }
                 sayUnknown(arena, mapping, path?.bytes ?? [], range, reason)
                 owed[mapping.object, default: []] += range.whole
@@ -109,11 +121,29 @@ extension PrimaryPlane {
             + (count > 1 ? " (\(count) times so far)" : ""))
     }
 
-    private func oweMapped(_ object: ObjectID, _ ranges: [ByteRange]) {
-        var settlement = Settlement()
-        settlement.repairRanges = MappedRange.merged(ranges)
-        counters.mapped += 1
-        repair(object, settlement)
+    /// A call that was published before the look, and is not drained yet, may have been made before a store that was found: shipped
+    /// now, the store would be undone by the call's record. What is published after the look is no matter: a store behind it
+    /// is found by the next one.
+    private func oweMapped(_ owed: [ObjectID: [ByteRange]]) {
+        let after = memory.reserved
+        for (object, ranges) in owed { pendingMapped.append((object, ranges, after)) }
+        shipPendingMapped()
+    }
+
+    func shipPendingMapped() {
+        guard !pendingMapped.isEmpty else { return }
+        let pending = pendingMapped
+        pendingMapped = []
+        for entry in pending {
+            guard memory.drained >= entry.after else {
+                pendingMapped.append(entry)
+                continue
+            }
+            var settlement = Settlement()
+            settlement.repairRanges = MappedRange.merged(entry.ranges)
+            counters.mapped += 1
+            repair(entry.object, settlement)
+        }
     }
 
     /// A daemon that was started again does not know all mappers before all keepers have had the time to come back.

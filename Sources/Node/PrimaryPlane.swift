@@ -78,6 +78,8 @@ final class PrimaryPlane {
     /// The ring must be drained up to here before a durability point is answered: mappings that went told there what was written.
     var mappingsReach: UInt64 = 0
     var mappersAwaitedUntil: UInt64?
+    /// Found by a look; read when the ring is drained up to `after`.
+    var pendingMapped: [(object: ObjectID, ranges: [ByteRange], after: UInt64)] = []
     /// An arena that was announced: its process is to be watched.
     var onArena: (Arena) -> Void = { _ in }
 
@@ -267,7 +269,8 @@ final class PrimaryPlane {
 
     /// Bytes that the stream says wrongly are still to be read: durability points are held.
     var owesRepairs: Bool {
-        namesInDoubt || !pendingRepairs.isEmpty || !pendingNames.isEmpty || fills.isAnyInDoubt || memory.drained < mappingsReach || awaitsMappers
+        namesInDoubt || !pendingRepairs.isEmpty || !pendingMapped.isEmpty || !pendingNames.isEmpty || fills.isAnyInDoubt
+            || memory.drained < mappingsReach || awaitsMappers
     }
 
     /// A durability point on `object` must wait for what is still to be read.
@@ -303,6 +306,7 @@ final class PrimaryPlane {
     /// At the end of a turn: what went into no batch needs no journal.
     func endTurn() throws {
         if batch.isEmpty && batchesUnjournaled == 0 { journaledBelow = memory.drained }
+        shipPendingMapped()
         retryRepairs()
         fillNames()
         forgetWaitersThatGaveUp()
@@ -344,6 +348,7 @@ final class PrimaryPlane {
         batch = OpenBatch()
         timesDue = []
         pendingRepairs = []
+        pendingMapped = []
         restartCopy()
     }
 
@@ -352,6 +357,7 @@ final class PrimaryPlane {
         tracker.restart()
         fills.removeAll()
         pendingRepairs = []
+        pendingMapped = []
         pendingNames = PendingNames()
         copy = FirstCopy(plane: self)
     }
@@ -372,6 +378,7 @@ final class PrimaryPlane {
         batch = OpenBatch()
         timesDue = []
         pendingRepairs = []
+        pendingMapped = []
         pendingNames = PendingNames()
         if releasesLocally { permitAlone() }
     }
