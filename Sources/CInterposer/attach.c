@@ -309,6 +309,7 @@ __attribute__((constructor(101))) static void attach(int count, char **arguments
     atomic_store(&arena_last, atomic_load(&process_page->arena));
     ring = r;
     guarded = a.guarded;
+    ending_attach();
     libc_attach(envp);
     control = c;
 }

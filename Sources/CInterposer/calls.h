@@ -4,12 +4,18 @@
  * NOT wrapped, and why:
  *   close, fcntl, recvmsg           what a number means is asked at each call (verdicts.c)
  *   lseek, read*                    change no file; the offset is asked for at the write
- *   fork                            a child finds the process page empty (MADV_WIPEONFORK) and gets its own arena
+ *   fork                            a child finds the process page empty (MADV_WIPEONFORK) and gets its own arena;
+ *                                   mappings: by a fork handler (ending.c)
+ *   raw clone, clone3 by number without CLONE_VM
+ *                                   the child does not have its parent's tracked mappings (MADV_DONTFORK)
  *   fwrite, fprintf, fputs, fflush, fclose, dprintf, perror, err, ...
  *                                   all end in _IO_file_write, reached through patched vtable slots only (stdio.c)
  *   fdopen, fopencookie, open_memstream   open no file
  *   sync_file_range                 no durability point; changes nothing
- *   msync, madvise                  no writable shared mapping of a replicated file exists (map.c)
+ *   process_madvise                 of this process: what it allows does not change a file
+ *   quick_exit, abort, pthread_exit of the last thread
+ *                                   a mapping that they leave is owed whole, as after a kill (ending.c)
+ *   shmat with SHM_REMAP            over a tracked mapping: the daemon finds that it is not there
  *   vmsplice, tee                   write to pipes only
  *   io_setup, io_submit, io_getevents, io_queue_run, ... of libaio
  *                                   all of them make their calls with syscall() (generic.c)
@@ -126,12 +132,22 @@ CALL(sendfile)
 CALL(sendfile64)
 CALL(splice)
 
-/* map.c: writable shared mapping refused; read-only one of a writable descriptor re-opened */
+/* map.c: writable shared mapping tracked, or refused; read-only one of a writable descriptor re-opened */
 CALL(mmap)
 CALL(mmap64)
 CALL(__mmap)
 
-/* payload.c: passed on; afterwards addresses are asked about anew */
+/* unmap.c: a durability point; a hole; refused on a tracked mapping */
+CALL(msync)
+CALL(madvise)
+CALL(remap_file_pages)
+
+/* ending.c: what was written through mappings is told first; mappings of a child registered */
+CALL(_exit)
+CALL(_Exit)
+CALL(_Fork)
+
+/* payload.c: mappings of replicated files by unmap.c; afterwards addresses are asked about anew */
 CALL(munmap)
 CALL(mprotect)
 CALL(pkey_mprotect)

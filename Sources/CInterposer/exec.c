@@ -17,7 +17,10 @@ long captured_execve(const char *path, char *const argv[], char *const envp[]) {
     if (answer)
         return answer;
     COMPLETED_ENVIRONMENT(envp, completed);
-    return kernel(SYS_execve, path, argv, completed);
+    track_leave_all();
+    answer = kernel(SYS_execve, path, argv, completed);
+    track_return_all();
+    return answer;
 }
 
 long captured_execveat(int directory, const char *path, char *const argv[], char *const envp[], int flags) {
@@ -34,7 +37,10 @@ long captured_execveat(int directory, const char *path, char *const argv[], char
     if (answer)
         return answer;
     COMPLETED_ENVIRONMENT(envp, completed);
-    return kernel(SYS_execveat, directory, path, argv, completed, flags);
+    track_leave_all();
+    answer = kernel(SYS_execveat, directory, path, argv, completed, flags);
+    track_return_all();
+    return answer;
 }
 
 /* A file without a format that the kernel knows is a script of /bin/sh, for the p variants. */

@@ -5,6 +5,7 @@
 #define _GNU_SOURCE
 #include "library.h"
 #include <fcntl.h>
+#include <sched.h>
 #include <stdarg.h>
 #include <sys/stat.h>
 #include <sys/time.h>
@@ -84,11 +85,24 @@ static long dispatch(long number, long a, long b, long c, long d, long e, long f
     case SYS_pkey_mprotect: return passed_pkey_mprotect((void *)a, (size_t)b, (int)c, (int)d);
     case SYS_shmdt: return passed_shmdt((void *)a);
     case SYS_mremap: return passed_mremap((void *)a, (size_t)b, (size_t)c, (int)d, (void *)e);
+    case SYS_msync: return captured_msync((void *)a, (size_t)b, (int)c);
+    case SYS_madvise: return captured_madvise((void *)a, (size_t)b, (int)c);
+    case SYS_remap_file_pages: answer = refuse_remap_file_pages((void *)a, (size_t)b); break;
+    case SYS_fork:
+        fork_prepare();
+        return forked(kernel(SYS_fork));
     case SYS_clone:
+        /* A child with its own memory, that goes on here. */
+        if (!(a & CLONE_VM) && b == 0) {
+            fork_prepare();
+            return forked(kernel(SYS_clone, a, b, c, d, e));
+        }
+        /* fall through */
     case SYS_clone3:
         share_prepare();
         *known = false;
         return 0;
+    case SYS_exit_group: track_leave_all(); return kernel(SYS_exit_group, a);
     case SYS_execve: return captured_execve((char *)a, (void *)b, (void *)c);
     case SYS_execveat: return captured_execveat((int)a, (char *)b, (void *)c, (void *)d, (int)e);
     case SYS_umask:

@@ -197,6 +197,22 @@ long passed_pkey_mprotect(void *address, size_t bytes, int protection, int key);
 long passed_shmdt(const void *address);
 long passed_mremap(void *address, size_t before, size_t bytes, int flags, void *fixed);
 
+/* ------------------------------------------------------------------ unmap.c, ending.c */
+
+/* The kernel's calls, and what has to be done about mappings of replicated files (map.h). */
+long mapping_munmap(void *address, size_t bytes);
+long mapping_mremap(void *address, size_t before, size_t bytes, int flags, void *fixed);
+long mapping_mprotect(void *address, size_t bytes, int protection);
+/* 0, or -errno. */
+long refuse_remap_file_pages(void *address, size_t bytes);
+/* Around a fork that runs no handlers: `forked` takes and gives what the call returned, in both processes. */
+void fork_prepare(void);
+long forked(long answer);
+/* Around an exec. */
+void track_leave_all(void);
+void track_return_all(void);
+void ending_attach(void);
+
 /* ------------------------------------------------------------------ aside.c */
 
 /* Runs the function in a thread with a descriptor table of its own, in which `kept` (or -1) and what is above 15 is as here,
@@ -272,6 +288,8 @@ long captured_syncfs(int descriptor);
 long captured_copy_range(int from, off_t *from_offset, int to, off_t *to_offset, size_t count, unsigned flags);
 long captured_sendfile(int to, int from, off_t *offset, size_t count);
 long captured_splice(int from, off_t *from_offset, int to, off_t *to_offset, size_t count, unsigned flags);
+long captured_msync(void *address, size_t bytes, int flags);
+long captured_madvise(void *address, size_t bytes, int advice);
 long captured_mmap(void *address, size_t bytes, int protection, int flags, int descriptor, off_t offset);
 long captured_io_setup(unsigned events, unsigned long *context);
 long captured_io_destroy(unsigned long context);

@@ -112,13 +112,13 @@ long payload_text(const char *text, size_t limit) {
 /* ------------------------------------------------------------------ what takes pages away */
 
 long passed_munmap(void *address, size_t bytes) {
-    long answer = kernel(SYS_munmap, address, bytes);
+    long answer = mapping_munmap(address, bytes);
     pages_forget();
     return answer;
 }
 
 long passed_mprotect(void *address, size_t bytes, int protection) {
-    long answer = kernel(SYS_mprotect, address, bytes, protection);
+    long answer = mapping_mprotect(address, bytes, protection);
     if (!(protection & PROT_READ))
         pages_forget();
     return answer;
@@ -132,7 +132,7 @@ long passed_pkey_mprotect(void *address, size_t bytes, int protection, int key) 
 }
 
 long passed_mremap(void *address, size_t before, size_t bytes, int flags, void *fixed) {
-    long answer = kernel(SYS_mremap, address, before, bytes, flags, fixed);
+    long answer = mapping_mremap(address, before, bytes, flags, fixed);
     pages_forget();
     return answer;
 }

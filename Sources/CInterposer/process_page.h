@@ -17,6 +17,8 @@ struct process_page {
     _Atomic(uint32_t) attaching;     /* futex word: 0, or the thread that attaches */
     _Atomic(uint32_t) attach_failed; /* said once */
     _Atomic(uint32_t) scratch_taken; /* bitmap of the scratch pool */
+    _Atomic(uint32_t) pieces_lock;   /* futex word */
+    _Atomic(int32_t) watcher;        /* the userfaultfd of this process, plus 1; 0: none yet */
     _Atomic(uint32_t) lines[LINE_CALLS];
 };
 extern struct process_page *process_page;

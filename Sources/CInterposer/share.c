@@ -12,13 +12,14 @@
 
 #define HIDDEN __attribute__((visibility("hidden"), used))
 
-HIDDEN void *libc_vfork, *libc_clone;
+HIDDEN void *libc_vfork;
+HIDDEN int (*libc_clone)(int (*)(void *), void *, int, void *, ...);
 
 HIDDEN void share_prepare(void) {
     uint32_t number;
     if (!libc_clone) {
         libc_vfork = dlsym(RTLD_NEXT, "vfork");
-        libc_clone = dlsym(RTLD_NEXT, "clone");
+        libc_clone = (int (*)(int (*)(void *), void *, int, void *, ...))dlsym(RTLD_NEXT, "clone");
     }
     if (attached())
         arena_of_process(&number);
@@ -44,6 +45,8 @@ __asm__(".text\n"
         "clone:\n"
         "__clone:\n"
         "    endbr64\n"
+        "    test $0x100, %edx\n" /* CLONE_VM */
+        "    jz clone_apart\n"
         "    push %rdi\n"
         "    push %rsi\n"
         "    push %rdx\n"

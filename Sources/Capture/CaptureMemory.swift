@@ -264,6 +264,9 @@ public final class CaptureMemory {
 
     // MARK: Waking up
 
+    /// Raised with each new writable mapping of a replicated file; 0: there never was one.
+    public var mappings: UInt64 { lockstep_ring_mappings(ring) }
+
     /// Says how deep the data plane sleeps; producers look at it after publishing.
     public func setDataPlane(_ state: UInt32) { lockstep_control_set_data_plane(control, state) }
     public var doorbell: UInt32 { lockstep_ring_doorbell(ring) }
@@ -359,7 +362,14 @@ public final class Arena {
     public var tracked = 0
     /// Of a process that is gone: the ring must be drained up to here before the arena may be forgotten.
     public var retireAfter: UInt64?
+    /// Of a process that is gone, or whose table is no table: these lines need no further look.
+    public var settledMappings: Set<UInt32> = []
+    public var hasScribbledMappings = false
+    /// How often a mapping of it could not be asked.
+    public var mappingsUnknown = 0
     let memory: UnsafeMutableRawPointer
+    /// Its /proc/PID/pagemap; -1: not needed so far.
+    var pagemap: Int32 = -1
     private let bytes: Int
 
     init(number: UInt32, pid: Int32, processDescriptor: Int32, memory: UnsafeMutableRawPointer, bytes: Int) {
@@ -384,6 +394,8 @@ public final class Arena {
         isAlive = false
         close(processDescriptor)
         processDescriptor = -1
+        if pagemap >= 0 { close(pagemap) }
+        pagemap = -1
     }
 
     public func isDone(_ index: UInt32) -> Bool { lockstep_intent_done(memory, index) == 1 }

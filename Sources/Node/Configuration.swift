@@ -90,6 +90,8 @@ enum Limits {
     static let copyCheckpointBytes: UInt64 = 256 << 20
     /// Modification times are carried this often.
     static let timesNanoseconds: UInt64 = 5_000_000_000
+    /// Files that are mapped writable are looked at this often, between durability points.
+    static let mappingsNanoseconds: UInt64 = 2_000_000_000
     /// Objects announced in one go during a first copy, between two looks at the ring.
     static let announcePerTurn = 64
     /// Modification times carried in one go.

@@ -53,6 +53,15 @@ extension DataPlane {
             guard primary.memory.drained >= settles[index].reserved, primary.tracker.unsettled.isEmpty, primary.copy == nil,
                 !primary.owesRepairs, primary.fills.isEmpty
             else { continue }
+            if !settles[index].hasMappings {
+                settles[index].hasMappings = true
+                do { try primary.shipMapped(.none) } catch {
+                    settles[index].answer(.failure(NodeError(1, "mappings: \(error)")))
+                    settles[index].position = StreamPosition.none
+                }
+                // What was found is shipped first.
+                continue
+            }
             if !settles[index].hasNames {
                 settles[index].hasNames = true
                 do { settles[index].repaired = try primary.passOfNames() } catch {

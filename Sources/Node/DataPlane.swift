@@ -114,9 +114,10 @@ final class DataPlane {
     var lastError: String?
     var isStopped = false
 
-    /// A settle that runs: drained up to `reserved`, then names, then times, then applied up to `position`.
+    /// A settle that runs: drained up to `reserved`, then mappings, then names, then times, then applied up to `position`.
     struct Settle {
         var reserved: UInt64
+        var hasMappings = false
         var hasNames = false
         var position: StreamPosition?
         var repaired = 0
@@ -226,6 +227,7 @@ final class DataPlane {
             try turnCopy(primary)
             try endIfRefused(primary)
             carryTimes(primary)
+            try primary.lookAtMappings()
             turnSettles(primary)
             try primary.endTurn()
             try cutIfDue(primary)

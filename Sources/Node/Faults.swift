@@ -15,5 +15,7 @@
         static let writesWithoutFlush = planted.contains("journal-without-flush")
         /// Links into a root travel with the primary's path.
         static let mapsNoLinks = planted.contains("links-unmapped")
+        /// Nobody asks the kernel what was stored through mappings.
+        static let looksAtNoMappings = planted.contains("mappings-unasked")
     }
 #endif

@@ -4,8 +4,8 @@ import Platform
 import Primitives
 import Replication
 
-/// Files whose bytes are to be read and shipped whole: those of a first copy, and those of which too much is in doubt for
-/// a repair on the spot. One piece of one file is read at a time, by the data plane's io_uring.
+/// Files whose bytes are to be read and shipped, whole or in part: those of a first copy, and those of which too much is in doubt
+/// for a repair on the spot. One piece of one file is read at a time, by the data plane's io_uring.
 ///
 ///     files -> read a piece -> drain the ring up to what was reserved when the read ended -> cut (FillRead) -> ship
 ///
@@ -21,16 +21,18 @@ final class FillQueue {
     /// In doubt: it has bytes that may be wrong, so all of it is shipped, and calls in progress ship their ranges again.
     enum Reason { case new, inDoubt }
 
-    private var files: [(object: ObjectID, reason: Reason)] = []
+    /// `ranges` nil: the whole file; else in order.
+    private typealias File = (object: ObjectID, reason: Reason, ranges: [ByteRange]?)
+    private var files: [File] = []
     private var next = 0
-    private var current: (object: ObjectID, reason: Reason, descriptor: Int32, offset: UInt64)?
+    private var current: (object: ObjectID, reason: Reason, ranges: [ByteRange]?, descriptor: Int32, offset: UInt64)?
     private var counts: [ObjectID: Int] = [:]
     private var inDoubt = 0
     private var read: FillRead?
     /// What the read gave, and how far the ring must be drained before it may be placed.
     private var result: (count: Int, after: UInt64)?
     /// Not where their names say: an operation that moved them is still to be drained.
-    private var missing: [(object: ObjectID, reason: Reason, since: UInt64)] = []
+    private var missing: [(file: File, since: UInt64)] = []
 
     deinit {
         if let current { close(current.descriptor) }
@@ -39,8 +41,8 @@ final class FillQueue {
 
     var isEmpty: Bool { next == files.count && current == nil && missing.isEmpty && read == nil }
 
-    func append(_ object: ObjectID, _ reason: Reason) {
-        files.append((object, reason))
+    func append(_ object: ObjectID, _ reason: Reason, _ ranges: [ByteRange]? = nil) {
+        files.append((object, reason, ranges.map { MappedRange.merged($0) }))
         counts[object, default: 0] += 1
         if reason == .inDoubt { inDoubt += 1 }
     }
@@ -65,6 +67,9 @@ final class FillQueue {
         counts = [:]
         inDoubt = 0
     }
+
+    /// A newer read of the range is in the stream: what is being read now may not follow it.
+    func fillShipped(_ object: ObjectID, _ range: ByteRange) { read?.operationAdmitted(on: object, range) }
 
     func operationAdmitted(on object: ObjectID, _ range: ByteRange) { read?.operationAdmitted(on: object, range) }
 
@@ -93,14 +98,16 @@ final class FillQueue {
     private func startRead(_ plane: PrimaryPlane) -> ReadRequest? {
         while true {
             if current == nil, !openNext(plane) { return nil }
-            let (object, reason, descriptor, offset) = current!
-            let data = reason == .new ? lseek(descriptor, off_t(offset), 3 /* SEEK_DATA */) : off_t(offset)
-            guard data >= 0 else {
+            let (object, reason, ranges, descriptor, offset) = current!
+            let wanted = ranges.map { $0.first { $0.upperBound > offset } } ?? .all
+            let start = max(offset, wanted?.lowerBound ?? 0)
+            let data = reason == .new ? lseek(descriptor, off_t(offset), 3 /* SEEK_DATA */) : off_t(clamping: start)
+            guard data >= 0, let wanted else {
                 finishFile()
                 continue
             }
             let piece = UInt64(Limits.fillBytes)
-            let range = ByteRange(UInt64(data), (UInt64(data) / piece + 1) * piece)
+            let range = ByteRange(UInt64(data), min((UInt64(data) / piece + 1) * piece, wanted.upperBound))
             var cuts = true
             #if LOCKSTEP_FAULTS
             cuts = !Faults.fillsWithoutFloor
@@ -116,14 +123,14 @@ final class FillQueue {
 
     private func openNext(_ plane: PrimaryPlane) -> Bool {
         while next < files.count {
-            let (object, reason) = files[next]
+            let (object, reason, ranges) = files[next]
             next += 1
             guard plane.names.contains(object), let path = plane.names.path(of: object) else {
                 forget(object, reason)
                 continue
             }
             if let descriptor = plane.tree.open(object, path: path.bytes) {
-                current = (object, reason, descriptor, 0)
+                current = (object, reason, ranges, descriptor, 0)
                 return true
             }
             plane.decideRenames(of: object)
@@ -131,7 +138,7 @@ final class FillQueue {
                 plane.refusal = "\(plane.tree.display(object.root, path.bytes)): the daemon may not read it (\(describe(errno: plane.tree.openRefused))), so it can't be copied"
                 return false
             }
-            missing.append((object, reason, Clock.monotonic))
+            missing.append(((object, reason, ranges), Clock.monotonic))
         }
         files.removeAll(keepingCapacity: true)
         next = 0
@@ -146,14 +153,15 @@ final class FillQueue {
         let again = missing
         missing = []
         for entry in again {
-            guard plane.names.contains(entry.object), let path = plane.names.path(of: entry.object) else {
-                forget(entry.object, entry.reason)
+            let object = entry.file.object
+            guard plane.names.contains(object), let path = plane.names.path(of: object) else {
+                forget(object, entry.file.reason)
                 continue
             }
-            if let found = plane.tree.look(root: path.root.root, path: path.bytes), found.object == entry.object {
-                files.append((entry.object, entry.reason))
+            if let found = plane.tree.look(root: path.root.root, path: path.bytes), found.object == object {
+                files.append(entry.file)
             } else {
-                missing.append(overdue ? (entry.object, entry.reason, Clock.monotonic) : entry)
+                missing.append(overdue ? (entry.file, Clock.monotonic) : entry)
             }
         }
     }

@@ -44,6 +44,7 @@ extension PrimaryPlane {
             arena.retireAfter = after
             guard memory.drained >= after else { continue }
             let number = arena.number
+            shipMappedOfDead(arena)
             memory.retire(arena: number)
             server.retired(arena: number) { memory.arenas[$0] != nil }
         }

@@ -86,17 +86,19 @@ extension PrimaryPlane {
             record.length = status.size
             ship(record, about: [object], isRepair: true)
             tracker.fillShipped(object, ByteRange(status.size, .max))
+            fills.fillShipped(object, ByteRange(status.size, .max))
         }
         let bytes = settlement.repairRanges.reduce(0) { $0 + min($1.upperBound, max(status.size, $1.lowerBound)) - $1.lowerBound }
         if bytes > UInt64(Limits.repairBytes) {
-            // Too much for one batch: the whole file, piece by piece.
-            fills.append(object, .inDoubt)
+            // Too much for one batch: piece by piece.
+            fills.append(object, .inDoubt, settlement.repairRanges)
             return true
         }
         let buffer = UnsafeMutableRawBufferPointer.allocate(byteCount: Limits.repairBytes, alignment: 4096)
         defer { buffer.deallocate() }
         for range in settlement.repairRanges {
             tracker.fillShipped(object, range)
+            fills.fillShipped(object, range)
             var offset = range.lowerBound
             let end = min(range.upperBound, status.size)
             while offset < end {

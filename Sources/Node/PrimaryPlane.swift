@@ -72,6 +72,14 @@ final class PrimaryPlane {
     var decided: Set<SequenceNumber> = []
     /// Symbolic links that lead to what is not replicated, each as "path -> target".
     var linksOut: [ObjectID: String] = [:]
+    /// Of `memory.mappings`, and when all were looked at last.
+    var mappingsSeen: UInt64 = 0
+    var mappingsLookedAt: UInt64 = 0
+    /// The ring must be drained up to here before a durability point is answered: mappings that went told there what was written.
+    var mappingsReach: UInt64 = 0
+    var mappersAwaitedUntil: UInt64?
+    /// Found by a look; read when the ring is drained up to `after`.
+    var pendingMapped: [(object: ObjectID, ranges: [ByteRange], after: UInt64)] = []
     /// An arena that was announced: its process is to be watched.
     var onArena: (Arena) -> Void = { _ in }
 
@@ -81,6 +89,9 @@ final class PrimaryPlane {
         var batches: UInt64 = 0
         var fills: UInt64 = 0
         var repairs: UInt64 = 0
+        /// Looks at mappings that found something; mappings that could not be asked.
+        var mapped: UInt64 = 0
+        var mappingsUnknown: UInt64 = 0
     }
 
     init(_ configuration: Configuration, log: Log, tree: Tree, memory: CaptureMemory, server: CaptureServer, epoch: Epoch,
@@ -96,6 +107,7 @@ final class PrimaryPlane {
         release.restart(after: position)
         names = NameTable(roots: tree.roots.map(\.object))
         namesAreKnown = !memory.isAdopted
+        if memory.isAdopted, memory.mappings != 0 { mappersAwaitedUntil = Clock.monotonic + Limits.announcementNanoseconds }
         if namesAreKnown { try readNames() } else { namesInDoubt = true }
     }
 
@@ -165,7 +177,7 @@ final class PrimaryPlane {
             arena.tracked -= 1
         }
         switch intent.kind {
-        case .barrier: barrier(sequence, arena, index, intent)
+        case .barrier: try barrier(sequence, arena, index, intent)
         case .create where intent.isNameless: admitNameless(sequence, arena, index, intent, isDone)
         case .create, .mkdir, .symlink, .unlink, .rmdir, .rename, .link, .mknod:
             admitName(sequence, arena, index, intent, isDone)
@@ -175,9 +187,10 @@ final class PrimaryPlane {
 
     // MARK: Durability points
 
-    func barrier(_ sequence: SequenceNumber, _ arena: Arena, _ index: UInt32, _ intent: Intent) {
+    func barrier(_ sequence: SequenceNumber, _ arena: Arena, _ index: UInt32, _ intent: Intent) throws {
         counters.barriers += 1
         sweep(checkingDeath: true)
+        try shipMapped(intent.object)
         if releasesLocally {
             answer(Waiter(sequence: sequence, arena: arena.number, index: index, position: .none), ok: true)
         } else if !isStreaming || (copy != nil && !needsPeer) || mustHold(intent.object) {
@@ -260,7 +273,10 @@ final class PrimaryPlane {
     }
 
     /// Bytes that the stream says wrongly are still to be read: durability points are held.
-    var owesRepairs: Bool { namesInDoubt || !pendingRepairs.isEmpty || !pendingNames.isEmpty || fills.isAnyInDoubt }
+    var owesRepairs: Bool {
+        namesInDoubt || !pendingRepairs.isEmpty || !pendingMapped.isEmpty || !pendingNames.isEmpty || fills.isAnyInDoubt
+            || memory.drained < mappingsReach || awaitsMappers
+    }
 
     /// A durability point on `object` must wait for what is still to be read.
     func mustHold(_ object: ObjectID) -> Bool {
@@ -295,6 +311,7 @@ final class PrimaryPlane {
     /// At the end of a turn: what went into no batch needs no journal.
     func endTurn() throws {
         if batch.isEmpty && batchesUnjournaled == 0 { journaledBelow = memory.drained }
+        shipPendingMapped()
         retryRepairs()
         fillNames()
         forgetWaitersThatGaveUp()
@@ -336,6 +353,7 @@ final class PrimaryPlane {
         batch = OpenBatch()
         timesDue = []
         pendingRepairs = []
+        pendingMapped = []
         restartCopy()
     }
 
@@ -344,6 +362,7 @@ final class PrimaryPlane {
         tracker.restart()
         fills.removeAll()
         pendingRepairs = []
+        pendingMapped = []
         pendingNames = PendingNames()
         copy = FirstCopy(plane: self)
     }
@@ -364,6 +383,7 @@ final class PrimaryPlane {
         batch = OpenBatch()
         timesDue = []
         pendingRepairs = []
+        pendingMapped = []
         pendingNames = PendingNames()
         if releasesLocally { permitAlone() }
     }

@@ -22,13 +22,13 @@ final class Producer {
         static let controlConsumed = 128
         static let arenaNumber = 12, arenaIncarnation = 16, arenaPid = 32
         static let arenaIntentsFree = 64, arenaBlocksFree = 72
-        static let intents = 256, intentBytes = 256, inlines = 20480, blocks = 86016
+        static let intents = 256, intentBytes = 256, inlines = 20480, blocks = 86016, mappings = blocks + 64 * 16384, mappingLines = mappings + 64
     }
 
     static func layoutIsKnown() -> Bool {
         let base = UnsafeMutableRawPointer.allocate(byteCount: lockstep_arena_bytes(), alignment: 4096)
         defer { base.deallocate() }
-        return lockstep_arena_bytes() == Offset.blocks + 64 * 16384
+        return lockstep_arena_bytes() == Offset.mappings + 12288 && MemoryLayout<lockstep_mapping>.size == 64
             && UnsafeRawPointer(lockstep_arena_inline(base, 0)!) == UnsafeRawPointer(base + Offset.inlines)
             && UnsafeRawPointer(lockstep_arena_block(base, 0)!) == UnsafeRawPointer(base + Offset.blocks)
             && lockstep_ring_bytes(1024) == (Offset.ringWords + 1024 * 8 + 4095) / 4096 * 4096

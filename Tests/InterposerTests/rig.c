@@ -249,8 +249,8 @@ int main(int count, char **values) {
     if (results.undone && !options.kills) violation("%lu operations were never done, though nobody was killed", results.undone);
     FILE *report = options.report ? fopen(options.report, "we") : stdout;
     if (!report) fatal("%s: %m", options.report);
-    fprintf(report, "{\"operations\":%lu,\"barriers\":%lu,\"revoked\":%lu,\"differences\":%lu,\"exit\":%d,\"violations\":%lu,\"repairs\":%lu,\"undone\":%lu,\"stale\":%lu,\"processes\":%lu}\n",
-            results.operations, results.barriers, results.revoked, results.differences, code, results.violations, results.repairs, results.undone, results.stale, results.processes);
+    fprintf(report, "{\"operations\":%lu,\"barriers\":%lu,\"revoked\":%lu,\"differences\":%lu,\"exit\":%d,\"violations\":%lu,\"repairs\":%lu,\"undone\":%lu,\"stale\":%lu,\"processes\":%lu,\"mappings_owed\":%lu}\n",
+            results.operations, results.barriers, results.revoked, results.differences, code, results.violations, results.repairs, results.undone, results.stale, results.processes, results.mappings_owed);
     fflush(report);
     return results.differences || results.violations || code != options.expect_exit;
 }

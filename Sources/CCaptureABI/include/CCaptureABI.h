@@ -57,6 +57,7 @@
 #define LOCKSTEP_BLOCKS             64u
 #define LOCKSTEP_BLOCK_BYTES        16384u
 #define LOCKSTEP_INLINE_BYTES       1024u
+#define LOCKSTEP_MAPPINGS           128u
 /* One system call carries at most this much; a larger call is continued, chunk by chunk, the first short one ends it.
    Half of an arena, so that a second operation can be in flight. */
 /* Less than half of an arena is free: its process rings, and the daemon makes room, before it has to wait. */
@@ -167,6 +168,8 @@ struct lockstep_ring {
     _Alignas(64) LOCKSTEP_ATOMIC(uint32_t) doorbell;   /* futex word: producers add 1 and wake */
     /* Raised when something has come into a tree by its name, or has left it: what was known of it before is void. */
     _Alignas(64) LOCKSTEP_ATOMIC(uint64_t) border;
+    /* Raised by each new writable mapping of a replicated file, after its entry: 0: there never was one. */
+    _Alignas(64) LOCKSTEP_ATOMIC(uint64_t) mappings;
     /* Offset locks, striped by inode: 0 or (arena << 32 | tid). Held across the system call of an append or of a
        write at a shared offset, and nothing else; bounded: at the bound the lock is taken over, and the loser, which
        notices when it unlocks, sets LOCKSTEP_RESULT_CONTENDED. */
@@ -251,6 +254,33 @@ struct lockstep_intent {
     uint64_t reserved[7];       /* zero */
 };
 
+/* ------------------------------------------------------------------ mappings */
+
+/*
+ * A writable shared mapping of a replicated file: a line of a table in the arena of the process that has it. Stores are no
+ * calls, so nothing is published: at every durability point the daemon asks the kernel which pages were written.
+ *
+ *     FREE --mapped--> USED --what was written is published (CHANGED)--> LEAVING --drained >= left--> FREE, or used again
+ *
+ * The line is USED before the program has the address. A line that is still USED when its process is gone, or whose pages
+ * are not there any more: anything may have been written. What a USED line says never changes, but for `armed`.
+ */
+#define LOCKSTEP_MAPPING_FREE    0u
+#define LOCKSTEP_MAPPING_USED    1u
+#define LOCKSTEP_MAPPING_LEAVING 2u
+/* state: | how often the line was changed 62 | one of the above 2 | */
+#define LOCKSTEP_MAPPING_STATE(state) ((uint32_t)(state) & 3u)
+
+struct lockstep_mapping {
+    LOCKSTEP_ATOMIC(uint64_t) state;
+    uint64_t address;                   /* in that process; page-aligned, as all here */
+    uint64_t length;
+    uint64_t offset;                    /* in the file */
+    struct lockstep_object object;
+    LOCKSTEP_ATOMIC(uint64_t) armed;    /* so many bytes from the start are write-protected where not written; raised by the daemon too */
+    uint64_t left;                      /* LEAVING: what was written is published below this number */
+};
+
 /* ------------------------------------------------------------------ arena */
 
 struct lockstep_arena {
@@ -268,6 +298,10 @@ struct lockstep_arena {
     _Alignas(256) struct lockstep_intent intents[LOCKSTEP_INTENTS];
     _Alignas(4096) uint8_t inlines[LOCKSTEP_INTENTS][LOCKSTEP_INLINE_BYTES];
     _Alignas(4096) uint8_t blocks[LOCKSTEP_BLOCKS][LOCKSTEP_BLOCK_BYTES];
+    _Alignas(4096) LOCKSTEP_ATOMIC(uint32_t) mappings_used; /* lines from here on never held anything */
+    /* Raised after a line became USED, before one that it replaces is FREE: who reads the table looks before and after. */
+    LOCKSTEP_ATOMIC(uint32_t) mappings_version;
+    _Alignas(64) struct lockstep_mapping mappings[LOCKSTEP_MAPPINGS];
 };
 
 /* ------------------------------------------------------------------ messages (SOCK_SEQPACKET, AF_UNIX) */
@@ -324,6 +358,7 @@ struct lockstep_message {
 #ifndef __cplusplus
 _Static_assert(sizeof(struct lockstep_object) == 16, "ABI");
 _Static_assert(sizeof(struct lockstep_intent) == 256, "ABI");
+_Static_assert(sizeof(struct lockstep_mapping) == 64, "ABI");
 _Static_assert(sizeof(struct lockstep_message) == 288, "ABI");
 #endif
 

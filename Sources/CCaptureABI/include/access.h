@@ -143,6 +143,9 @@ static inline void lockstep_control_set_exclusion(void *control, uint32_t index,
 static inline uint64_t lockstep_ring_reserved(const void *ring) {
     return __atomic_load_n(PLAIN(&((struct lockstep_ring *)ring)->reserved), __ATOMIC_SEQ_CST);
 }
+static inline uint64_t lockstep_ring_mappings(const void *ring) {
+    return __atomic_load_n(PLAIN(&((struct lockstep_ring *)ring)->mappings), __ATOMIC_SEQ_CST);
+}
 static inline uint32_t lockstep_ring_doorbell(const void *ring) {
     return __atomic_load_n(PLAIN(&((struct lockstep_ring *)ring)->doorbell), __ATOMIC_SEQ_CST);
 }
@@ -192,6 +195,24 @@ static inline void lockstep_arena_copy_intent(const void *arena, uint32_t index,
 static inline uint32_t lockstep_intent_done(const void *arena, uint32_t index) {
     return __atomic_load_n(PLAIN(&((struct lockstep_arena *)arena)->intents[index].done), __ATOMIC_ACQUIRE);
 }
+static inline uint32_t lockstep_arena_mappings_used(const void *arena) {
+    return __atomic_load_n(PLAIN(&((struct lockstep_arena *)arena)->mappings_used), __ATOMIC_SEQ_CST);
+}
+static inline uint32_t lockstep_arena_mappings_version(const void *arena) {
+    return __atomic_load_n(PLAIN(&((struct lockstep_arena *)arena)->mappings_version), __ATOMIC_SEQ_CST);
+}
+/* One copy of a line: 0 when it changed meanwhile. */
+static inline int lockstep_arena_copy_mapping(const void *arena, uint32_t line, struct lockstep_mapping *to) {
+    struct lockstep_mapping *m = &((struct lockstep_arena *)arena)->mappings[line];
+    uint64_t before = __atomic_load_n(PLAIN(&m->state), __ATOMIC_SEQ_CST);
+    memcpy(to, m, sizeof *to);
+    __atomic_thread_fence(__ATOMIC_SEQ_CST);
+    return before == __atomic_load_n(PLAIN(&m->state), __ATOMIC_SEQ_CST);
+}
+static inline void lockstep_arena_raise_armed(void *arena, uint32_t line, uint64_t before, uint64_t armed) {
+    __atomic_compare_exchange_n(PLAIN(&((struct lockstep_arena *)arena)->mappings[line].armed), &before, armed, 0, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);
+}
+static inline uint32_t lockstep_mapping_state(uint64_t state) { return LOCKSTEP_MAPPING_STATE(state); }
 static inline const uint8_t *lockstep_arena_inline(const void *arena, uint32_t index) {
     return ((const struct lockstep_arena *)arena)->inlines[index];
 }

@@ -81,6 +81,22 @@ int lockstep_memfd_is_sealed(int descriptor);
 int lockstep_futex_wait(const void *word, uint32_t expected, int64_t timeout_nanoseconds);
 int lockstep_futex_wake(const void *word, int count);
 
+/* ------------------------------------------------------------------ pages of another process (Pages.c) */
+
+/* Of a mapping that is write-protected asynchronously by a userfaultfd (Linux 6.7); addresses are that process's. */
+struct lockstep_pages {
+    uint64_t start, end, categories;
+};
+/* /proc/PID/pagemap: needs the right to read that process's memory map. Descriptor or -errno. */
+int lockstep_pagemap_open(int pid);
+/* Finds the pages in [start, end) that were written since they were protected, and protects them anew: the number of
+   ranges, and how far it looked. -EPERM: something there is not write-protected so. -ESRCH: the process is gone. */
+int lockstep_pages_written(int pagemap, uint64_t start, uint64_t end, struct lockstep_pages *found, int count, uint64_t *looked);
+/* Protects all pages in [start, end). 0 or -errno. */
+int lockstep_pages_protect(int pagemap, uint64_t start, uint64_t end);
+/* 1: a mapping is there that is write-protected so; 0: none. */
+int lockstep_page_is_tracked(int pagemap, uint64_t address);
+
 /* ------------------------------------------------------------------ processes and sockets */
 
 int lockstep_pidfd_open(int pid);

@@ -152,6 +152,14 @@ bool conflicts_note(const struct operation *o) {
     return found;
 }
 
+void conflicts_mapped(const struct lockstep_mapping *mapping) {
+    struct window *w = calloc(1, sizeof *w);
+    *w = (struct window){.kind = LOCKSTEP_KIND_CHANGED, .object = mapping->object, .lower = mapping->offset, .upper = mapping->offset + mapping->length};
+    tree_note(mapping->object, false);
+    repair_later(w);
+    free(w);
+}
+
 void conflicts_lost(const struct operation *o) {
     if (o->intent.kind == LOCKSTEP_KIND_BARRIER) return;
     struct window *w = window_of(o);

@@ -134,6 +134,11 @@ void arena_retire_unused(void) {
             continue;
         }
         if (a->durable.sequence && !options.kills) violation("#%lu: a durable write of process %d was never followed by its barrier", a->durable.sequence, a->pid);
+        for (uint32_t i = 0; i < a->memory->mappings_used && i < LOCKSTEP_MAPPINGS; i++)
+            if (LOCKSTEP_MAPPING_STATE(a->memory->mappings[i].state) == LOCKSTEP_MAPPING_USED) {
+                results.mappings_owed++;
+                conflicts_mapped(&a->memory->mappings[i]);
+            }
         *link = a->next;
         close(a->pidfd);
         munmap(a->memory, sizeof *a->memory);

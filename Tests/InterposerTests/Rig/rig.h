@@ -47,7 +47,7 @@ struct rig_options {
 extern struct rig_options options;
 
 struct rig_results {
-    uint64_t operations, barriers, revoked, repairs, undone, stale, violations, differences, processes;
+    uint64_t operations, barriers, revoked, repairs, undone, stale, violations, differences, processes, mappings_owed;
 };
 extern struct rig_results results;
 
@@ -183,6 +183,8 @@ void operation_trace(const struct operation *operation);
 bool conflicts_note(const struct operation *operation);
 /* The operation may have taken place or not: read it at the end. */
 void conflicts_lost(const struct operation *operation);
+/* Stored through a mapping, and told by nobody: the process is gone. */
+void conflicts_mapped(const struct lockstep_mapping *mapping);
 /* Its directory has no name in the mirror, or the new object could not be identified, because of a conflict. */
 void conflicts_not_carried_out(const struct operation *operation);
 /* What came from outside, and is not where it came to any more: all of it is read in the end. */

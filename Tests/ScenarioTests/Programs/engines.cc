@@ -1,4 +1,4 @@
-// engines leveldb|rocksdb|rocksdb-direct|lmdb load DIRECTORY COUNT     writes until COUNT keys are there, 0: for ever
+// engines leveldb|rocksdb|rocksdb-direct|rocksdb-mapped|lmdb|lmdb-mapped load DIRECTORY COUNT     writes until COUNT keys are there, 0: for ever
 // engines ENGINE check DIRECTORY                                       reads "KEY" lines, says what is not there as written
 //
 // Every tenth write is durable; what was durable then is printed, one key a line, once the engine has returned. Between
@@ -55,11 +55,12 @@ struct LevelDB : Engine {
 
 struct RocksDB : Engine {
     std::unique_ptr<rocksdb::DB> db;
-    RocksDB(const std::string &path, bool direct) {
+    RocksDB(const std::string &path, bool direct, bool mapped) {
         rocksdb::Options options;
         options.create_if_missing = true;
         options.write_buffer_size = 256 << 10;
         options.use_direct_reads = options.use_direct_io_for_flush_and_compaction = direct;
+        options.allow_mmap_writes = mapped;
         rocksdb::DB *opened = nullptr;
         auto status = rocksdb::DB::Open(options, path, &opened);
         demand(status.ok(), status.ToString());
@@ -80,11 +81,11 @@ struct RocksDB : Engine {
 struct LMDB : Engine {
     MDB_env *environment = nullptr;
     MDB_dbi table = 0;
-    explicit LMDB(const std::string &path) {
+    LMDB(const std::string &path, unsigned flags) {
         mkdir(path.c_str(), 0755);
         int error = mdb_env_create(&environment);
         if (error == 0) error = mdb_env_set_mapsize(environment, 256 << 20);
-        if (error == 0) error = mdb_env_open(environment, path.c_str(), 0, 0644);
+        if (error == 0) error = mdb_env_open(environment, path.c_str(), flags, 0644);
         demand(error == 0, mdb_strerror(error));
         MDB_txn *transaction = begin(0);
         demand(mdb_dbi_open(transaction, nullptr, 0, &table) == 0, "mdb_dbi_open");
@@ -128,10 +129,12 @@ struct LMDB : Engine {
 
 std::unique_ptr<Engine> open(const std::string &name, const std::string &path) {
     if (name == "leveldb") return std::make_unique<LevelDB>(path);
-    if (name == "rocksdb") return std::make_unique<RocksDB>(path, false);
-    if (name == "rocksdb-direct") return std::make_unique<RocksDB>(path, true);
+    if (name == "rocksdb") return std::make_unique<RocksDB>(path, false, false);
+    if (name == "rocksdb-direct") return std::make_unique<RocksDB>(path, true, false);
+    if (name == "rocksdb-mapped") return std::make_unique<RocksDB>(path, false, true);
+    if (name == "lmdb-mapped") return std::make_unique<LMDB>(path, MDB_WRITEMAP);
     demand(name == "lmdb", "no engine " + name);
-    return std::make_unique<LMDB>(path);
+    return std::make_unique<LMDB>(path, 0);
 }
 
 std::string value_of(const std::string &key) {
