@@ -8,10 +8,13 @@
 #include <fcntl.h>
 #include <linux/aio_abi.h>
 #include <linux/fs.h>
+#include <linux/userfaultfd.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/ioctl.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #ifndef MAP_SYNC
@@ -63,9 +66,21 @@ static int changed_argument(int number) {
 
 static bool seen_readable_maps; /* that mprotect could make writable */
 
+/* Whether this kernel says which pages were written (Linux 6.7, and userfaultfd allowed): the library asks for the same. */
+static bool stores_are_seen(void) {
+    static int seen = -1;
+    if (seen < 0) {
+        int descriptor = (int)syscall(SYS_userfaultfd, O_CLOEXEC | O_NONBLOCK | 1 /* UFFD_USER_MODE_ONLY */);
+        struct uffdio_api api = {.api = UFFD_API, .features = 1ull << 15 /* UFFD_FEATURE_WP_ASYNC */};
+        seen = descriptor >= 0 && ioctl(descriptor, UFFDIO_API, &api) == 0;
+        if (descriptor >= 0) close(descriptor);
+    }
+    return seen;
+}
+
 static void map(struct subject *subject, const struct seccomp_data *data, int mode, bool past_library) {
     bool is_synchronous = (data->args[3] & MAP_TYPE) == MAP_SHARED_VALIDATE && (data->args[3] & MAP_SYNC);
-    subject->treated = is_synchronous ? TREATED_MAP_SYNCHRONOUS : TREATED_MAP_WRITABLE;
+    subject->treated = is_synchronous ? TREATED_MAP_SYNCHRONOUS : stores_are_seen() ? TREATED_MAP_WRITABLE : TREATED_MAP_UNTRACKED;
     if (is_synchronous || (data->args[2] & PROT_WRITE)) return;
     subject->count = 0;
     if ((mode & O_ACCMODE) == O_RDONLY) return;
@@ -78,7 +93,7 @@ static void map(struct subject *subject, const struct seccomp_data *data, int mo
 /* "START-END rw-s OFFSET MAJOR:MINOR INODE   PATH" */
 static void protect(struct subject *subject, struct caller *caller, const struct seccomp_data *data) {
     char name[64], line[PATH_MAX + 128];
-    subject->treated = TREATED_PROTECT;
+    subject->treated = stores_are_seen() ? TREATED_PROTECT : TREATED_MAP_UNTRACKED;
     if (!seen_readable_maps) return;
     snprintf(name, sizeof name, "/proc/%d/maps", caller->tid);
     FILE *maps = fopen(name, "re");

@@ -25,6 +25,7 @@ enum {
     TREATED_MKNOD_SPECIAL = -100, /* a FIFO, socket or device */
     TREATED_CLONE,                /* an ioctl that clones */
     TREATED_MAP_WRITABLE,         /* a shared mapping to write through */
+    TREATED_MAP_UNTRACKED,        /* the same, or such a one made writable, on a kernel that can't tell what is written */
     TREATED_MAP_SYNCHRONOUS,      /* one of persistent memory (MAP_SYNC) */
     TREATED_MAP_READ,             /* one to read through, of a descriptor that is open for writing */
     TREATED_PROTECT,              /* such a one made writable */
@@ -93,10 +94,11 @@ enum {
     TREATED(SYS_splice, "splice", 0, EINVAL, FALLS_BACK)                          \
     TREATED(TREATED_CLONE, "ioctl, a clone", EOPNOTSUPP, EOPNOTSUPP, HARMLESS)    \
     TREATED(SYS_ioctl, "ioctl, flags or extents", EOPNOTSUPP, EOPNOTSUPP, FALLS_BACK) \
-    TREATED(TREATED_MAP_WRITABLE, "mmap, shared and writable", EACCES, EACCES, FAILS) \
+    TREATED(TREATED_MAP_WRITABLE, "mmap, shared and writable", 0, EACCES, FAILS) \
+    TREATED(TREATED_MAP_UNTRACKED, "mmap, shared and writable, untracked", EACCES, EACCES, FAILS) \
     TREATED(TREATED_MAP_SYNCHRONOUS, "mmap, synchronous", EOPNOTSUPP, EOPNOTSUPP, HARMLESS) \
     TREATED(TREATED_MAP_READ, "mmap, shared, of a writable descriptor", 0, EACCES, FAILS) \
-    TREATED(TREATED_PROTECT, "mprotect, a shared mapping made writable", EACCES, EACCES, FAILS) \
+    TREATED(TREATED_PROTECT, "mprotect, a shared mapping made writable", 0, EACCES, FAILS) \
     TREATED(SYS_io_submit, "io_submit", 0, ENOSYS, FALLS_BACK)                    \
     TREATED(SYS_io_setup, "io_setup", 0, ENOSYS, FALLS_BACK)                      \
     TREATED(SYS_io_getevents, "io_getevents", 0, ENOSYS, FALLS_BACK)              \

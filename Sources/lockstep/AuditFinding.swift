@@ -42,7 +42,7 @@ extension AuditVerdict.Finding {
                 "configure another kind of I/O (MariaDB falls back by itself; fio --ioengine=libaio)")
         case "mmap, synchronous": ("only file systems in persistent memory have it; programs write by calls then", "nothing")
         case _ where call.hasPrefix("mmap") || call.hasPrefix("mprotect"):
-            ("what is stored through a shared mapping is not captured",
+            ("what is stored through a shared mapping is captured only where the library maps it, from Linux 6.7 on",
                 "have it write by calls (LMDB without MDB_WRITEMAP, RocksDB without allow_mmap_writes), or keep that file outside of the roots")
         case _ where call.hasPrefix("exec") && call.hasSuffix("privileges"):
             ("without privileges of its own, lockstep can't let it gain any", "run lockstep as root, or start it outside of lockstep run")
