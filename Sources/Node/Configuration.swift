@@ -12,6 +12,14 @@ public struct Configuration: Sendable {
         }
     }
 
+    /// What becomes of changes by programs outside the capture.
+    public enum Watch: String, Sendable, CaseIterable {
+        /// They are named and repaired.
+        case report
+        /// Opening for writing is answered with EPERM; what is changed all the same is named and repaired.
+        case deny
+    }
+
     /// Journal, table, sockets and this node's record live here.
     public var directory: String
     public var node: String
@@ -26,9 +34,10 @@ public struct Configuration: Sendable {
     public var exclusions: [String]
     /// A durability point that is not answered within it fails with EIO.
     public var waitBoundMilliseconds: UInt32
+    public var watch: Watch
 
     public init(directory: String, node: String, module: String, role: Role, roots: [Root], outside: [String], listenPort: UInt16,
-        peerPort: UInt16, exclusions: [String], waitBoundMilliseconds: UInt32)
+        peerPort: UInt16, exclusions: [String], waitBoundMilliseconds: UInt32, watch: Watch = .report)
     {
         self.directory = directory
         self.node = node
@@ -40,6 +49,7 @@ public struct Configuration: Sendable {
         self.peerPort = peerPort
         self.exclusions = exclusions
         self.waitBoundMilliseconds = waitBoundMilliseconds
+        self.watch = watch
     }
 
     /// Whether a file, never a directory, is not replicated; the library decides by the same rule.
@@ -85,6 +95,10 @@ enum Limits {
     /// Journal bytes after which the secondary makes its files durable and recycles segments.
     static let checkpointBytes: UInt64 = 64 << 20
     static let copyCheckpointBytes: UInt64 = 256 << 20
+    /// Keepers say what they have to a daemon that was started again, well within it.
+    static let reannounceNanoseconds: UInt64 = 1_000_000_000
+    /// A process that ended still counts as covered: its last changes are heard of a little later.
+    static let retiredNanoseconds: UInt64 = 2_000_000_000
     /// Modification times are carried this often.
     static let timesNanoseconds: UInt64 = 5_000_000_000
     /// Objects announced in one go during a first copy, between two looks at the ring.

@@ -108,7 +108,7 @@ extension PrimaryPlane {
     func shipTimesInSteps() {
         if timesDue.isEmpty {
             timesDue = Array(timesPending)
-            timesPending.removeAll(keepingCapacity: true)
+                timesPending.removeAll(keepingCapacity: true)
         }
         let step = timesDue.suffix(Limits.timesPerTurn)
         timesDue.removeLast(step.count)

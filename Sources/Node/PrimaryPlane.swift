@@ -6,6 +6,7 @@ import Glibc
 import Platform
 import Primitives
 import Replication
+import Watch
 
 /// The primary's side of the data plane: drains the ring, ships records, answers durability points.
 ///
@@ -61,6 +62,7 @@ final class PrimaryPlane {
     /// The table is that of the trees. After a restart it is empty until the ring of the daemon before is drained: what is in the
     /// ring took place before the trees could be read, or after, and nobody could tell which.
     var namesAreKnown: Bool
+    let startedAt = Clock.monotonic
     /// Name operations below were in their calls while the trees were read: when they end, names are compared.
     var namesReadAt: UInt64 = 0
     var unannouncedSince: UInt64?
@@ -72,6 +74,14 @@ final class PrimaryPlane {
     var decided: Set<SequenceNumber> = []
     /// Symbolic links that lead to what is not replicated, each as "path -> target".
     var linksOut: [ObjectID: String] = [:]
+    /// What was changed outside the capture, and is being shipped again.
+    var outside = OutsideRepairs()
+    let covered: CoveredProcesses
+    /// Processes that ended, oldest first: no longer covered in a moment.
+    var retired: [(pid: Int32, since: UInt64)] = []
+    var recent = RecentOperations()
+    /// When the turn began that drains the ring.
+    var drainedAt: UInt64 = 0
     /// An arena that was announced: its process is to be watched.
     var onArena: (Arena) -> Void = { _ in }
 
@@ -84,8 +94,9 @@ final class PrimaryPlane {
     }
 
     init(_ configuration: Configuration, log: Log, tree: Tree, memory: CaptureMemory, server: CaptureServer, epoch: Epoch,
-        after position: StreamPosition) throws
+        after position: StreamPosition, covered: CoveredProcesses = CoveredProcesses()) throws
     {
+        self.covered = covered
         self.configuration = configuration
         self.log = log
         self.tree = tree
@@ -106,6 +117,7 @@ final class PrimaryPlane {
     /// Takes what is in the ring. Returns false when it stopped for lack of room.
     func drain() throws {
         let start = Clock.monotonic
+        drainedAt = start
         while batch.bytes < Limits.batchBytes || (memory.drained < batch.mustReach && batch.bytes < Limits.batchBytesMax) {
             switch try memory.next(now: start, revokeAfterNanoseconds: Limits.revokeAfterNanoseconds) {
             case .nothing, .reserved: return
@@ -331,7 +343,12 @@ final class PrimaryPlane {
         batch = OpenBatch()
         timesDue = []
         pendingRepairs = []
+        outside.asked = []
         restartCopy()
+        if outside.namesAreStale {
+            outside.namesAreStale = false
+            namesInDoubt = true
+        }
     }
 
     func restartCopy() {

@@ -17,6 +17,7 @@ extension Sandbox {
         for root in roots { arguments += ["--root", "\(root.name)=\(root.paths[node] ?? "")"] }
         for path in record.outside ?? [] { arguments += ["--outside", path] }
         if let bound = record.waitBoundSeconds { arguments += ["--wait-bound", "\(bound)"] }
+        if let watch = record.watch { arguments += ["--watch", watch] }
 
         let log = "\(nodeDirectory(node))/lockstepd.log"
         let output = open(log, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0o600)

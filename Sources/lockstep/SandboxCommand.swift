@@ -23,14 +23,17 @@ extension SandboxCommand {
         @Option(help: "A path that links and mounts in the roots may lead to although it is not replicated; once per path.")
         var outside: [String] = []
         @Option(help: "Bound of one wait at a durability point.") var waitBoundSeconds: Int?
+        @Option(help: "report or deny: whether programs outside the capture may open files in the trees for writing; as before, or report.")
+        var watch: String?
 
         func validate() throws {
             if let bound = waitBoundSeconds, bound < 1 { throw ValidationError("--wait-bound-seconds must be 1 or more") }
+            if let watch, watch != "report", watch != "deny" { throw ValidationError("--watch \(watch): report or deny") }
             if let bad = outside.first(where: { !$0.hasPrefix("/") }) { throw ValidationError("--outside \(bad): not an absolute path") }
         }
 
         func run() throws {
-            try Sandbox.up(directory, roots: roots, outside: outside, waitBoundSeconds: waitBoundSeconds).sayTrees()
+            try Sandbox.up(directory, roots: roots, outside: outside, waitBoundSeconds: waitBoundSeconds, watch: watch).sayTrees()
         }
     }
 

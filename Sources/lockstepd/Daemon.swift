@@ -32,11 +32,14 @@ struct Daemon: ParsableCommand {
     @Option(help: "Seconds after which a durability point that is not answered fails with EIO.")
     var waitBound: Double = 30
 
+    @Option(help: "report or deny: whether programs outside the capture may open files in the roots for writing.")
+    var watch = "report"
+
     func run() throws {
         do {
             let configuration = try Configuration(directory: existing(directory), node: node, module: module,
                 role: parsedRole(), roots: parsedRoots(), outside: parsedOutside(), listenPort: port(listen), peerPort: port(peer), exclusions: exclusions,
-                waitBoundMilliseconds: bound())
+                waitBoundMilliseconds: bound(), watch: parsedWatch())
             if let bad = exclusions.first(where: { $0.dropFirst().contains("/") || $0.isEmpty || $0.utf8.count >= 64 }) {
                 throw NodeError(64, "exclusion '\(bad)': the end of a file's name, or /NAME")
             }
@@ -53,6 +56,11 @@ struct Daemon: ParsableCommand {
     private func parsedRole() throws -> Role {
         guard let role = Role(rawValue: role) else { throw NodeError(64, "role '\(role)': primary or secondary") }
         return role
+    }
+
+    private func parsedWatch() throws -> Configuration.Watch {
+        guard let watch = Configuration.Watch(rawValue: watch) else { throw NodeError(64, "watch '\(watch)': report or deny") }
+        return watch
     }
 
     private func bound() throws -> UInt32 {
