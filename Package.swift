@@ -75,7 +75,7 @@ let package = Package(
         .testTarget(name: "ReplayTests", dependencies: ["CLinux", "Replay", "Replication", "Platform", "Primitives"],
             swiftSettings: swiftSettings),
         .testTarget(name: "WatchTests", dependencies: ["CLinux", "Watch", "Platform", "Primitives"], swiftSettings: swiftSettings),
-        .testTarget(name: "NodeTests", dependencies: ["Node", "CCaptureABI", "CLinux", "Capture", "Platform", "Primitives", "Replay", "Replication"],
+        .testTarget(name: "NodeTests", dependencies: ["Node", "CCaptureABI", "CLinux", "Capture", "Platform", "Primitives", "Replay", "Replication", "Watch"],
             swiftSettings: swiftSettings),
         .testTarget(name: "ReplicationTests", dependencies: ["Replication", "Primitives"], swiftSettings: swiftSettings),
         .testTarget(name: "ControlTests", dependencies: ["Control", "CCaptureABI"], swiftSettings: swiftSettings),

@@ -111,8 +111,13 @@ public enum Node {
         let path = directory + "/lock"
         let descriptor = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0o600)
         guard descriptor >= 0 else { throw NodeError(errno == ENOENT ? 66 : 73, "\(path): \(describe(errno: errno))") }
-        guard flock(descriptor, LOCK_EX | LOCK_NB) == 0 else {
-            throw NodeError(77, "\(directory): a daemon runs here already")
+        // One that was killed lets go of it a moment after everything else.
+        let deadline = Clock.monotonic + Limits.lockNanoseconds
+        while flock(descriptor, LOCK_EX | LOCK_NB) != 0 {
+            guard errno == EWOULDBLOCK || errno == EINTR, Clock.monotonic < deadline else {
+                throw NodeError(77, "\(directory): a daemon runs here already")
+            }
+            usleep(10_000)
         }
         return descriptor
     }

@@ -34,6 +34,7 @@ extension PrimaryPlane {
         }
         timesPending.insert(intent.object)
         recent.note(intent.object, at: drainedAt)
+        if intent.kind == .times, isStreaming { timesSet.insert(intent.object) }
         fills.operationAdmitted(on: intent.object, range)
         var operation = TrackedOperation(sequence: sequence, kind: record.kind, arena: arena.number, index: index,
             blocks: intent.blocks, object: intent.object, range: range, predictedOffset: intent.flags.contains(.predicted))

@@ -125,6 +125,7 @@ extension PrimaryPlane {
         var record = Record(.times)
         record.object = object
         record.modificationTime = found.status.modified_nanoseconds
+        if timesSet.remove(object) != nil { record.argument = Record.timesSet }
         ship(record, about: [])
     }
 

@@ -163,6 +163,8 @@ extension PrimaryPlane {
                 shipAgain(object)
             } else if !file.isWanted || !names.contains(object), !isUnderWay, copy == nil || copy?.ended != nil {
                 outside.objects[object] = nil
+                // Its bytes are there; its time follows at once.
+                shipTimes(of: object)
                 log.resolved(.object(object))
             }
         }
@@ -170,10 +172,12 @@ extension PrimaryPlane {
         for name in outside.names where !pendingNames.contains(name) {
             if let object = names.lookup(name.parent, name.name), fills.contains(object) { continue }
             outside.names.remove(name)
+            if let object = names.lookup(name.parent, name.name) { shipTimes(of: object) }
             log.resolved(.name(name))
         }
         if outside.owesEverything, outside.passSince == nil, !namesInDoubt, pendingNames.isEmpty, fills.isEmpty {
             outside.owesEverything = false
+            shipTimes()
             log.resolved(.everything)
         }
         while let first = outside.asked.first, first.objects.allSatisfy({ outside.objects[$0] == nil }) {

@@ -80,6 +80,8 @@ final class PrimaryPlane {
     /// Processes that ended, oldest first: no longer covered in a moment.
     var retired: [(pid: Int32, since: UInt64)] = []
     var recent = RecentOperations()
+    /// Their times were set by covered programs: such a call has no record of its own.
+    var timesSet: Set<ObjectID> = []
     /// When the turn began that drains the ring.
     var drainedAt: UInt64 = 0
     /// An arena that was announced: its process is to be watched.
@@ -342,6 +344,7 @@ final class PrimaryPlane {
         isStreaming = true
         batch = OpenBatch()
         timesDue = []
+        timesSet = []
         pendingRepairs = []
         outside.asked = []
         restartCopy()

@@ -14,8 +14,29 @@ import Watch
 ///     differences - what the journal touched since = what others changed
 struct StartPass {
     private(set) var differences: [WatchList.Difference] = []
-    /// By the ids of the node that was primary.
-    private(set) var touched: Set<ObjectID> = []
+    /// What records explain, by the ids of the node that was primary.
+    private struct Touched {
+        /// Changed in any way.
+        var objects: Set<ObjectID> = []
+        /// Given a name, or deprived of one; and the directories of such names.
+        var named: Set<ObjectID> = []
+
+        mutating func note(_ record: Record) {
+            let objects = [record.object, record.parent, record.targetParent].filter { !$0.isNone }
+            switch record.kind {
+            case .create, .mkdir, .symlink, .mknod, .unlink, .rmdir, .rename, .link, .present, .absent, .outcome:
+                named.formUnion(objects)
+                self.objects.formUnion(objects)
+            default: self.objects.formUnion(objects)
+            }
+        }
+
+        mutating func formUnion(_ other: Touched) {
+            objects.formUnion(other.objects)
+            named.formUnion(other.named)
+        }
+    }
+    private var touched = Touched()
     /// Why nothing can be said.
     private(set) var doubt: String?
     private(set) var baseline: WatchList?
@@ -39,14 +60,14 @@ struct StartPass {
                 return
             }
             // At a stop nothing is behind the mark: what programs did afterwards waits in the ring.
-            if !(role == .primary && list.isOfStop) { try readJournal(configuration.directory + "/journal", list.mark, recovery) }
+            if !(role == .primary && list.isOfStop) { try readJournal(configuration.directory + "/journal", list.mark, recovery, role) }
             if doubt == nil { differences = list.differences(to: now) }
         } catch {
             doubt = "\(error)"
         }
     }
 
-    private mutating func readJournal(_ directory: String, _ mark: WatchList.Mark, _ recovery: JournalRecovery) throws {
+    private mutating func readJournal(_ directory: String, _ mark: WatchList.Mark, _ recovery: JournalRecovery, _ role: Role) throws {
         guard let last = recovery.last, mark.position != .none, last.position >= mark.position else {
             doubt = "the journal does not have what followed the list of the roots"
             return
@@ -59,6 +80,10 @@ struct StartPass {
         let decoder = FrameDecoder()
         var records: [UInt8] = []
         var isFirst = true
+        // What a primary reads to tell it in a copy, nobody wrote; a secondary writes all of it. Whether the mark lies in a copy shows
+        // at its end.
+        var isCopying: Bool?
+        var own = Touched()
         while let batch = try reader.next(through: last.position) {
             if isFirst, batch.header.firstPosition != mark.position.next || batch.header.previousChain != mark.chain {
                 doubt = "the journal does not have what followed the list of the roots"
@@ -71,20 +96,32 @@ struct StartPass {
                 while offset < bytes.count {
                     let record = try Record(parsing: bytes.bytes, at: offset)
                     offset += record.bytes
-                    for object in [record.object, record.parent, record.targetParent] where !object.isNone { touched.insert(object) }
+                    if record.kind == .copyBegins {
+                        touched.formUnion(own)
+                        own = Touched()
+                        isCopying = true
+                    } else if record.kind == .copyEnds {
+                        if isCopying != false { own = Touched() }
+                        isCopying = false
+                    }
+                    if role == .secondary || record.sequence != .none || record.kind == .outcome {
+                        touched.note(record)
+                    } else if record.kind != .times || record.argument == Record.timesSet {
+                        own.note(record)
+                    }
                 }
             }
         }
+        if isCopying != true { touched.formUnion(own) }
     }
 
-    /// What others changed, on a node whose ids the journal has.
+    /// What others changed, on a node whose ids the journal has. `alsoTouched`: by what was in the ring.
     func changes(_ configuration: Configuration, alsoTouched: (ObjectID) -> Bool) -> [OutsideChange] {
         differences.compactMap { difference in
-            let entry = difference.entry
-            return change(configuration, difference, isTouched: [entry.file, entry.directory].contains { file in
-                let object = file.object(root: entry.root)
-                return file == entry.directory && difference.what == .written ? false : touched.contains(object) || alsoTouched(object)
-            })
+            let root = difference.entry.root
+            let object = difference.entry.file.object(root: root), directory = difference.entry.directory.object(root: root)
+            return change(configuration, difference, isTouched: isTouched(difference, object, directory) || alsoTouched(object)
+                || (difference.what != .written && alsoTouched(directory)))
         }
     }
 
@@ -93,9 +130,16 @@ struct StartPass {
         let owners = replayer.objectsByOwnFile()
         return differences.compactMap { difference in
             let entry = difference.entry
-            func isTouched(_ file: OutsideChange.File) -> Bool { owners[replayer.ownKey(root: entry.root, inode: file.inode, generation: file.generation)].map(touched.contains) ?? false }
-            return change(configuration, difference, isTouched: isTouched(entry.file) || (difference.what != .written && isTouched(entry.directory)))
+            func owner(_ file: OutsideChange.File) -> ObjectID? {
+                owners[replayer.ownKey(root: entry.root, inode: file.inode, generation: file.generation)]
+            }
+            return change(configuration, difference, isTouched: isTouched(difference, owner(entry.file), owner(entry.directory)))
         }
+    }
+
+    private func isTouched(_ difference: WatchList.Difference, _ object: ObjectID?, _ directory: ObjectID?) -> Bool {
+        if difference.what == .written { return object.map(touched.objects.contains) ?? false }
+        return [object, directory].contains { $0.map(touched.named.contains) ?? false }
     }
 
     private func change(_ configuration: Configuration, _ difference: WatchList.Difference, isTouched: Bool) -> OutsideChange? {
