@@ -20,6 +20,7 @@ extension DataPlane {
         case .lost(let reason):
             outsideLog.lost += 1
             log.info("watch: \(reason); everything is compared")
+            secondary?.suspects.eventsLost()
             if let lister {
                 lister.pass(.lost)
             } else {
@@ -130,7 +131,7 @@ extension DataPlane {
     /// What happened while no daemon ran is told as soon as it is known what covered programs did meanwhile; and the watch begins
     /// when all that are covered are known: until then the kernel keeps its events.
     func startWatchIfDue() throws {
-        if let primary, !primary.namesAreKnown { return }
+        guard primary?.namesAreKnown ?? (secondary != nil) else { return }
         if let pass = startPass {
             startPass = nil
             if let doubt = pass.doubt { log.info("what happened while no daemon ran is not known: \(doubt); everything is compared") }
@@ -205,6 +206,9 @@ struct Suspects {
     }
 
     mutating func repaired(token: UInt64) { tokens.remove(token) }
+
+    /// The end of a writer may be among them: the watch tells again who has what open.
+    mutating func eventsLost() { open = [] }
 
     /// A copy tells everything anew; who has a file open has it open still.
     mutating func copyBegins() { tokens = [] }

@@ -36,6 +36,8 @@ struct OutsideRepairs {
     /// Names may have changed while no stream told of them: compared when one begins.
     var namesAreStale = false
     var lookedAt: UInt64 = 0
+    /// No pass before: each reads all names on the data plane's thread, and takes a tenth of its time at most.
+    var passNotBefore: UInt64 = 0
 
     var isEmpty: Bool { objects.isEmpty && names.isEmpty && asked.isEmpty && passSince == nil && !owesEverything }
 
@@ -190,6 +192,8 @@ extension PrimaryPlane {
     }
 
     private func shipAgain(_ object: ObjectID) {
+        // While a copy runs its directory may not be told yet: it is tried again.
+        guard announce(object) else { return outside.want(object) }
         var settlement = Settlement()
         settlement.repairAttributes = true
         settlement.repairsSize = names.kind(of: object) == .file
@@ -198,7 +202,7 @@ extension PrimaryPlane {
     }
 
     private func passIfWanted(_ now: UInt64) {
-        guard let since = outside.passSince else { return }
+        guard let since = outside.passSince, now >= outside.passNotBefore else { return }
         guard isStreaming else {
             outside.passSince = nil
             outside.namesAreStale = true
@@ -217,6 +221,8 @@ extension PrimaryPlane {
             self.log.info("pass of names: \(error)")
             outside.passSince = now
         }
+        let end = Clock.monotonic
+        outside.passNotBefore = end + 10 * (end - now)
     }
 
     // MARK: Who is covered

@@ -90,7 +90,9 @@ final class Tree {
             UInt64(LOCKSTEP_RESOLVE_BENEATH))
         guard descriptor >= 0 else { return .nothing }
         defer { close(descriptor) }
-        return identify(descriptor, root: directory.root).map { .found($0) } ?? .nothing
+        guard let found = identify(descriptor, root: directory.root) else { return .nothing }
+        // FIFOs, sockets and devices are not replicated, whoever made them.
+        return [S_IFREG, S_IFDIR, S_IFLNK].contains(found.status.mode & S_IFMT) ? .found(found) : .nothing
     }
 
     private func identify(_ descriptor: Int32, root: UInt32) -> Found? {

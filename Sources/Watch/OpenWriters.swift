@@ -46,6 +46,15 @@ struct OpenWriters {
         writers[key]!.due = 0
     }
 
+    /// What was told may have been lost.
+    mutating func tellAgain() {
+        for key in writers.keys {
+            writers[key]!.isKnown = false
+            writers[key]!.looks = 0
+            writers[key]!.due = 0
+        }
+    }
+
     /// What is to be told now.
     mutating func due(now: UInt64, processes: inout SeenProcesses) -> [OutsideChange] {
         var told: [OutsideChange] = []

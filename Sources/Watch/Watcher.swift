@@ -206,6 +206,7 @@ public final class Watcher: Sendable {
         private func flush() {
             if let reason = lost, watcher.report(.lost(reason)) {
                 lost = nil
+                writers.tellAgain()
             }
             guard !merged.isEmpty else { return }
             if !watcher.report(.changes(merged.take())) { lost = "the data plane did not take them" }

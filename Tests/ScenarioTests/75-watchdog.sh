@@ -80,8 +80,8 @@ by_mapping() {
 }
 by_names() {
     mark
-    mkdir -p "$1/made/deep" && echo made > "$1/made/deep/file" && ln -s file "$1/made/link" && mv "$1/made" "$1/moved" && rm "$1/gone.$2" && chmod 600 "$1/static" &&
-        named "$2" "removed: $1/gone.$2" "$1/gone.$2" && mended
+    mkdir -p "$1/made/deep" && echo made > "$1/made/deep/file" && ln -s file "$1/made/link" && mv "$1/made" "$1/moved" && mkfifo "$1/fifo" && rm "$1/gone.$2" && chmod 600 "$1/static" &&
+        named "$2" "removed: $1/gone.$2" "$1/gone.$2" && rm -f "$1/fifo" && mended
 }
 for way in sed cp static mapping names; do
     check "$way on the primary: named within 2 s, repaired" by_$way "$data" a
@@ -147,7 +147,7 @@ check "a replica that others wrote to does not take over" suspect_refuses
 
 # The list that the daemon of NODE writes when its copy has ended is there.
 listed() { [ "$(od -An -tu8 -j32 -N8 "$pair/$1/node/watch-list" | tr -d ' ')" -ge "$(sed -n 's/.*\(up to date at\|copy complete at\) position \([0-9]*\).*/\2/p' "$(log "$1")" | tail -n 1)" ]; }
-meanwhile() { # meanwhile NODE TREE
+meanwhile() { # meanwhile NODE TREE VICTIM
     local daemon code=0
     captured bash -c 'echo "just before" > "$1/covered"; sync "$1/covered"' bash "$data" || return 1
     sandbox settle "$pair" > /dev/null
@@ -158,12 +158,12 @@ meanwhile() { # meanwhile NODE TREE
     daemon=$(sandbox_daemon "$1")
     kill -KILL "$daemon"
     echo "while nobody looked" > "$2/sed"
-    rm -f "$2/cp"
+    rm "$2/$3" || code=1
     echo new > "$2/new.$1"
     sandbox kill "$pair" "$1" --what daemon > /dev/null || code=1
     until_true 30 up_to_date || code=1
     named "$1" "written, found changed.* sed " ": sed " || code=1
-    said "$1" "removed, found changed.* cp " || { echo "cp is not said to be gone"; code=1; }
+    said "$1" "removed, found changed.* $3 " || { echo "$3 is not said to be gone"; code=1; }
     said "$1" "created, found changed.* new.$1 " || { echo "new.$1 is not said to be made"; code=1; }
     said "$1" "found changed.* covered " && { echo "a covered program's change is put down to others"; cat "$work/said"; code=1; }
     mended || code=1
@@ -171,8 +171,8 @@ meanwhile() { # meanwhile NODE TREE
 }
 sandbox_daemon() { sed -n "s/.*\"$1\":{\"daemon\":{[^}]*\"pid\":\([0-9]*\).*/\1/p" "$pair/sandbox.json"; }
 up_to_date() { [ "$(field b data)" = "up to date" ] && [ "$(field a state)" = primary ]; }
-check "changed while the primary's daemon was down: named at its start" meanwhile a "$data"
-check "changed while the secondary's daemon was down: named at its start" meanwhile b "$replica"
+check "changed while the primary's daemon was down: named at its start" meanwhile a "$data" cp
+check "changed while the secondary's daemon was down: named at its start" meanwhile b "$replica" map
 
 damaged() { # a list that can't be read, or is none: said, and everything is compared
     local daemon code=0
