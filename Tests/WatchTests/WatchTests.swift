@@ -11,22 +11,30 @@ import Testing
 
     @Test func `what one process does to one name is one change`() {
         var merged = MergedChanges()
-        #expect(merged.add(change(.created)) && merged.add(change(.written)))
-        #expect(merged.take().map(\.what) == [[.created, .written]])
+        let taken = [merged.add(change(.created)), merged.add(change(.written))]
+        #expect(taken == [true, true])
+        let changes = merged.take()
+        #expect(changes.map(\.what) == [[.created, .written]])
         #expect(merged.isEmpty)
     }
 
     @Test func `another process's change to the same name is told apart`() {
         var merged = MergedChanges()
-        #expect(merged.add(change(.written)) && merged.add(change(.written, pid: 8)))
-        #expect(merged.take().map(\.pid) == [7, 8])
+        _ = merged.add(change(.written))
+        _ = merged.add(change(.written, pid: 8))
+        let changes = merged.take()
+        #expect(changes.map(\.pid) == [7, 8])
     }
 
     @Test func `a change that finds no room is refused, not forgotten`() {
         var merged = MergedChanges()
-        for number in 0..<MergedChanges.changesMax { #expect(merged.add(change(.written, name: "\(number)"))) }
-        #expect(!merged.add(change(.written, name: "one more")))
-        #expect(merged.add(change(.attributes, name: "0")))
+        var taken = 0
+        for number in 0..<MergedChanges.changesMax where merged.add(change(.written, name: "\(number)")) { taken += 1 }
+        #expect(taken == MergedChanges.changesMax)
+        let isTaken = merged.add(change(.written, name: "one more"))
+        #expect(!isTaken)
+        let isMerged = merged.add(change(.attributes, name: "0"))
+        #expect(isMerged)
     }
 }
 
