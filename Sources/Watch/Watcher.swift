@@ -180,6 +180,13 @@ public final class Watcher: Sendable {
             var change = OutsideChange(what: what, pid: event.pid, program: nil, directory: event.directory.file, name: name,
                 object: event.object.file, roots: place.roots, path: place.path)
             change.isElsewhere = place.isElsewhere
+            if name == [0x2e] {
+                // About a directory itself: it is its own parent here.
+                change.object = change.directory
+                change.directory = nil
+                change.name = []
+                change.path = String(place.path.dropLast(2))
+            }
             if case .outside(let program) = who { change.program = program }
             if mask & LOCKSTEP_WATCH_OPEN != 0, change.program != nil, event.object.bytes > 0, let root = place.roots.first {
                 writers.opened(change, handle: event.object, root: watcher.roots[Int(root)])

@@ -40,7 +40,7 @@ if ! root; then
     finish_scenario
 fi
 
-mkdir -p "$data"
+mkdir -p "$data/kept"
 for name in sed cp static map held heldmap plain gone.a gone.b; do echo "first words of $name" > "$data/$name"; done
 sandbox up "$pair" > /dev/null || exit 1
 
@@ -80,7 +80,9 @@ by_mapping() {
 }
 by_names() {
     mark
-    mkdir -p "$1/made/deep" && echo made > "$1/made/deep/file" && ln -s file "$1/made/link" && mv "$1/made" "$1/moved" && mkfifo "$1/fifo" && rm "$1/gone.$2" && chmod 600 "$1/static" &&
+    # In the replica they are undone while they go on: not each of them finds what the one before has made.
+    { mkdir -p "$1/made/deep"; echo made > "$1/made/deep/file"; ln -s file "$1/made/link"; mv "$1/made" "$1/moved"; } 2> "$work/err"
+    mkfifo "$1/fifo" && rm "$1/gone.$2" && chmod 600 "$1/static" && chmod "$([ "$2" = a ] && echo 711 || echo 700)" "$1/kept" && chown "0:$([ "$2" = a ] && echo 4242 || echo 4711)" "$1/kept" &&
         named "$2" "removed: $1/gone.$2" "$1/gone.$2" && rm -f "$1/fifo" && mended
 }
 for way in sed cp static mapping names; do
@@ -90,7 +92,7 @@ for way in sed cp static mapping names; do
     check "$way on the secondary: named within 2 s, repaired" by_$way "$replica" b
 done
 kept() { # the primary's words, not those of who wrote into the replica
-    content "$replica/sed" "$(cat "$data/sed")" && cmp "$data/cp" /etc/passwd && grep -q 'by a static' "$replica/static" && [ -e "$replica/moved/deep/file" ] && [ ! -e "$replica/gone.a" ] && [ -e "$replica/gone.b" ]
+    content "$replica/sed" "$(cat "$data/sed")" && cmp "$data/cp" /etc/passwd && grep -q 'by a static' "$replica/static" && [ -e "$replica/moved/deep/file" ] && [ "$(stat -c '%a %g' "$replica/kept")" = "711 4242" ] && [ ! -e "$replica/gone.a" ] && [ -e "$replica/gone.b" ]
 }
 check "what is on both is what was done on the primary" kept
 
