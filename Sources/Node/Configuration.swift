@@ -95,7 +95,7 @@ enum Limits {
     /// Journal bytes after which the secondary makes its files durable and recycles segments.
     static let checkpointBytes: UInt64 = 64 << 20
     static let copyCheckpointBytes: UInt64 = 256 << 20
-    /// A daemon that is dying may hold its directory so long.
+    /// A daemon that is dying may hold its directory and its port so long.
     static let lockNanoseconds: UInt64 = 2_000_000_000
     /// Keepers say what they have to a daemon that was started again, well within it.
     static let reannounceNanoseconds: UInt64 = 1_000_000_000

@@ -42,7 +42,7 @@ public enum Node {
         }
 
         let state = try NodeState(try record(configuration, log), directory: configuration.directory)
-        let listener = lockstep_loopback_listen(configuration.listenPort)
+        let listener = listen(configuration.listenPort)
         guard listener >= 0 else {
             throw NodeError(71, "port \(configuration.listenPort) on 127.0.0.1: \(describe(errno: -listener))")
         }
@@ -104,6 +104,16 @@ public enum Node {
         guard getrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit) == 0 else { return }
         limit.rlim_cur = limit.rlim_max
         _ = setrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit)
+    }
+
+    /// The kernel gives the port of a daemon that was killed back a moment after its process.
+    private static func listen(_ port: UInt16) -> Int32 {
+        let deadline = Clock.monotonic + Limits.lockNanoseconds
+        while true {
+            let listener = lockstep_loopback_listen(port)
+            guard listener == -EADDRINUSE, Clock.monotonic < deadline else { return listener }
+            usleep(10_000)
+        }
     }
 
     /// One daemon a directory.
