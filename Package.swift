@@ -48,10 +48,11 @@ let package = Package(
         .target(name: "Replay", dependencies: ["CLinux", "Primitives", "Platform", "Replication"],
             swiftSettings: product),
         .target(name: "Control", dependencies: ["CProcess", "Primitives"], swiftSettings: product),
+        .target(name: "Watch", dependencies: ["CLinux", "Primitives", "Platform"], swiftSettings: product),
         // Layer 4
         .target(name: "Node",
             dependencies: ["CCaptureABI", "CLinux", "Primitives", "Platform", "Frame", "Replication", "Uring", "Journal", "Capture",
-                "Link", "Replay", "Control"],
+                "Link", "Replay", "Control", "Watch"],
             swiftSettings: product),
         // Layer 5
         .executableTarget(name: "lockstepd",
@@ -73,7 +74,8 @@ let package = Package(
         .testTarget(name: "PlatformTests", dependencies: ["CLinux", "Platform"], swiftSettings: swiftSettings),
         .testTarget(name: "ReplayTests", dependencies: ["CLinux", "Replay", "Replication", "Platform", "Primitives"],
             swiftSettings: swiftSettings),
-        .testTarget(name: "NodeTests", dependencies: ["Node", "CCaptureABI", "CLinux", "Capture", "Platform", "Primitives", "Replay", "Replication"],
+        .testTarget(name: "WatchTests", dependencies: ["CLinux", "Watch", "Platform", "Primitives"], swiftSettings: swiftSettings),
+        .testTarget(name: "NodeTests", dependencies: ["Node", "CCaptureABI", "CLinux", "Capture", "Platform", "Primitives", "Replay", "Replication", "Watch"],
             swiftSettings: swiftSettings),
         .testTarget(name: "ReplicationTests", dependencies: ["Replication", "Primitives"], swiftSettings: swiftSettings),
         .testTarget(name: "ControlTests", dependencies: ["Control", "CCaptureABI"], swiftSettings: swiftSettings),

@@ -26,6 +26,8 @@
 #include <sys/types.h>
 #include <sys/uio.h>
 
+_Static_assert(STUB_PAGE == LOCKSTEP_STUB_PAGE, "the watch knows calls of the library by it");
+
 /* ------------------------------------------------------------------ attach.c */
 
 /* Set once, before main; NULL: the library is inert. */

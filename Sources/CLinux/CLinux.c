@@ -45,6 +45,8 @@ int lockstep_statx(int directory, const char *path, int flags, uint32_t mask, st
     status->links = found.stx_nlink;
     status->owner = found.stx_uid;
     status->group = found.stx_gid;
+    if (found.stx_mask & STATX_CTIME & mask)
+        status->changed_nanoseconds = found.stx_ctime.tv_sec * 1000000000ll + found.stx_ctime.tv_nsec;
     status->mount_root = (found.stx_attributes & STATX_ATTR_MOUNT_ROOT) != 0;
     return 0;
 }

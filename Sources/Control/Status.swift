@@ -40,7 +40,36 @@ public struct Status: Codable, Hashable, Sendable {
         public var repairs: UInt64 = 0
         public var revoked: UInt64 = 0
         public var refused: UInt64 = 0
+        /// Changes by programs outside the capture that were noticed; of those that are listed, how many are repaired.
+        public var outside: UInt64 = 0
+        public var outsideRepaired: UInt64 = 0
+        /// Of processes that had ended, on what covered ones touched at that moment: compared, and put down to nobody.
+        public var outsideUnattributed: UInt64 = 0
+        /// Times at which events were lost, and everything was compared.
+        public var watchLost: UInt64 = 0
+        /// Openings for writing that were answered with EPERM.
+        public var denied: UInt64 = 0
         public init() {}
+    }
+    /// Who changed something in the tree outside the capture; pid 0: nobody knows, it was found by a pass.
+    public struct OutsideWriter: Codable, Hashable, Sendable {
+        public var program: String
+        public var pid: Int32
+        public var path: String
+        public var what: String
+        /// Of the last time, UTC.
+        public var time: String
+        public var count: UInt64
+        public var repaired: Bool
+        public init(program: String, pid: Int32, path: String, what: String, time: String, count: UInt64, repaired: Bool) {
+            self.program = program
+            self.pid = pid
+            self.path = path
+            self.what = what
+            self.time = time
+            self.count = count
+            self.repaired = repaired
+        }
     }
     /// A call that a program made past the preload library.
     public struct GuardedCall: Codable, Hashable, Sendable {
@@ -83,8 +112,12 @@ public struct Status: Codable, Hashable, Sendable {
     public var `guard` = "no application"
     /// What the guard had to do in the trees; a healthy program never needs it.
     public var guarded: [GuardedCall] = []
-    /// "not watched": changes by programs outside the capture are not noticed.
+    /// "watched"; "not watched (why)": changes by programs outside the capture are not noticed when they happen.
     public var watch = "not watched"
+    /// The last of those who made such changes.
+    public var outside: [OutsideWriter] = []
+    /// Something that they changed is not shipped again yet.
+    public var outsideUnrepaired = false
     public var counters = Counters()
     public var roots: [Root] = []
     /// Of a primary: symbolic links that lead to what is neither replicated nor listed; the first of them, "path -> target".

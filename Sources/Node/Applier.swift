@@ -6,6 +6,7 @@ import Primitives
 import Replay
 import Replication
 import Synchronization
+import Watch
 
 /// The secondary's second thread: takes batches that the journal has made durable and applies them to the files.
 /// Nothing here is on the path of an acknowledgement.
@@ -15,6 +16,10 @@ import Synchronization
 final class Applier: Sendable {
     enum Order: Sendable {
         case batch([UInt8])
+        /// Somebody else changed the trees.
+        case outside([OutsideChange])
+        /// Where the files stand.
+        case mark(@Sendable (WatchList.Mark) -> Void)
         /// Nothing more will come: decide what is undecided, make everything durable, and answer with `finished`.
         case finish
     }
@@ -27,6 +32,10 @@ final class Applier: Sendable {
         /// nil: the data is consistent.
         case finished(inconsistent: String?)
         case failed(String)
+        /// What others changed: the objects to be shipped again, under a number for the request.
+        case outside(token: UInt64, objects: [ObjectID], elsewhere: [OutsideChange], nanoseconds: UInt64)
+        /// The primary has shipped all of that request.
+        case repaired(token: UInt64)
     }
 
     private let orders = Mailbox<Order>(capacity: 1 << 20)
@@ -52,6 +61,10 @@ final class Applier: Sendable {
         precondition(orders.post(.batch(batch)), "the data plane bounds the bytes, and so the number of batches")
     }
 
+    func post(outside changes: [OutsideChange]) { precondition(orders.post(.outside(changes)), "one at a time") }
+
+    func mark(_ answer: @escaping @Sendable (WatchList.Mark) -> Void) { precondition(orders.post(.mark(answer)), "the lister asks, one at a time") }
+
     func finish() { precondition(orders.post(.finish)) }
 
     private func run(_ work: ApplierWork) {
@@ -66,12 +79,18 @@ final class Applier: Sendable {
                             waitingBytes.subtract(bytes.count, ordering: .relaxed)
                         }
                         let ended = try work.apply(bytes)
+                        for token in work.takeRepaired() { report(.repaired(token: token)) }
                         if let ended {
                             report(.checkpointed(work.replayer.mark.position))
                             report(.copyEnded(ended))
                         } else if work.wantsCheckpoint, try work.checkpoint() {
                             report(.checkpointed(work.position))
                         }
+                    case .outside(let changes):
+                        let start = Clock.monotonic
+                        let (token, objects, elsewhere) = try work.outside(changes)
+                        report(.outside(token: token, objects: objects, elsewhere: elsewhere, nanoseconds: Clock.monotonic - start))
+                    case .mark(let answer): answer(WatchList.Mark(position: work.position, chain: work.chain))
                     case .finish:
                         let inconsistent = try work.finish()
                         report(.finished(inconsistent: inconsistent))
@@ -98,6 +117,10 @@ final class ApplierWork {
     private var records: [UInt8] = []
     /// A record did not fit: nothing is applied until a copy begins.
     private var hasFailed = false
+    /// Objects that were asked for again, by the number of the request.
+    private var asked: [UInt64: [ObjectID]] = [:]
+    private var lastToken: UInt64 = 0
+    private var repaired: [UInt64] = []
     private let log: Log
 
     init(replayer: Replayer, epoch: Epoch, position: StreamPosition, chain: UInt64, log: Log) {
@@ -126,13 +149,20 @@ final class ApplierWork {
                 offset += record.bytes
                 // A copy's end is a checkpoint in the middle of its batch.
                 if record.position <= position { continue }
-                if record.kind == .copyBegins { hasFailed = false }
+                if record.kind == .copyBegins {
+                    hasFailed = false
+                    asked = [:]
+                }
                 if hasFailed { continue }
                 let wasCopying = replayer.copying
                 do { try replayer.apply(record, payload: payload) } catch {
                     hasFailed = true
                     failure = NodeError(1, "record \(record.position.value) (\(record.kind)): \(error)")
                     continue
+                }
+                if record.kind == .settled, let objects = asked.removeValue(forKey: record.argument) {
+                    replayer.isWhole(objects)
+                    repaired.append(record.argument)
                 }
                 // Held records and names that are owed put it off.
                 if wasCopying, !replayer.copying { copyEnded = record.position }
@@ -146,6 +176,44 @@ final class ApplierWork {
         if copyEnded != nil { try checkpoint() }
         return copyEnded
     }
+
+    func takeRepaired() -> [UInt64] {
+        defer { repaired = [] }
+        return repaired
+    }
+
+    /// Somebody else changed the trees: names are brought back, and what must come from the primary again is found. `elsewhere`: what
+    /// was done by names outside, and is about a file of the trees.
+    func outside(_ changes: [OutsideChange]) throws -> (token: UInt64, objects: [ObjectID], elsewhere: [OutsideChange]) {
+        lastToken += 1
+        guard !hasFailed, replayer.isMendable else { return (lastToken, [], []) }
+        let owners = replayer.objectsByOwnFile()
+        func owner(_ change: OutsideChange) -> ObjectID? {
+            guard let file = change.object, let root = change.roots.first else { return nil }
+            return owners[replayer.ownKey(root: root, inode: file.inode, generation: file.generation)]
+        }
+        var objects = Set(changes.compactMap(owner))
+        if changes.contains(where: { !$0.what.isDisjoint(with: .names) }) {
+            do { objects.formUnion(try mendNames()) } catch {
+                hasFailed = true
+                replayer.giveUp("names that others changed can't be brought back: \(error)")
+                throw error
+            }
+        }
+        if !objects.isEmpty { asked[lastToken] = Array(objects) }
+        return (lastToken, Array(objects), changes.filter { $0.isElsewhere && owner($0) != nil })
+    }
+
+    private func mendNames() throws -> [ObjectID] {
+        for _ in 1..<ApplierWork.mendAttempts {
+            if let made = try? replayer.mendNames() { return made }
+            usleep(20_000)
+        }
+        return try replayer.mendNames()
+    }
+
+    /// Whoever goes on changing names may be in the way of one.
+    private static let mendAttempts = 5
 
     /// The journal's size is bounded by it. During a copy the table grows with what was copied: not so often.
     var wantsCheckpoint: Bool {

@@ -12,6 +12,14 @@ public struct Configuration: Sendable {
         }
     }
 
+    /// What becomes of changes by programs outside the capture.
+    public enum Watch: String, Sendable, CaseIterable {
+        /// They are named and repaired.
+        case report
+        /// Opening for writing is answered with EPERM; what is changed all the same is named and repaired.
+        case deny
+    }
+
     /// Journal, table, sockets and this node's record live here.
     public var directory: String
     public var node: String
@@ -28,9 +36,10 @@ public struct Configuration: Sendable {
     public var waitBoundMilliseconds: UInt32
     /// Programs may use io_uring, by liburing's functions.
     public var ioUring: Bool
+    public var watch: Watch
 
     public init(directory: String, node: String, module: String, role: Role, roots: [Root], outside: [String], listenPort: UInt16,
-        peerPort: UInt16, exclusions: [String], waitBoundMilliseconds: UInt32, ioUring: Bool)
+        peerPort: UInt16, exclusions: [String], waitBoundMilliseconds: UInt32, ioUring: Bool, watch: Watch = .report)
     {
         self.directory = directory
         self.node = node
@@ -43,6 +52,7 @@ public struct Configuration: Sendable {
         self.exclusions = exclusions
         self.waitBoundMilliseconds = waitBoundMilliseconds
         self.ioUring = ioUring
+        self.watch = watch
     }
 
     /// Whether a file, never a directory, is not replicated; the library decides by the same rule.
@@ -88,6 +98,12 @@ enum Limits {
     /// Journal bytes after which the secondary makes its files durable and recycles segments.
     static let checkpointBytes: UInt64 = 64 << 20
     static let copyCheckpointBytes: UInt64 = 256 << 20
+    /// A daemon that is dying may hold its directory and its port so long.
+    static let lockNanoseconds: UInt64 = 2_000_000_000
+    /// Keepers say what they have to a daemon that was started again, well within it.
+    static let reannounceNanoseconds: UInt64 = 1_000_000_000
+    /// A process that ended still counts as covered: its last changes are heard of a little later.
+    static let retiredNanoseconds: UInt64 = 2_000_000_000
     /// Modification times are carried this often.
     static let timesNanoseconds: UInt64 = 5_000_000_000
     /// Files that are mapped writable are looked at this often, between durability points.

@@ -34,6 +34,7 @@ extension DataPlane {
         header.time = Clock.realtime
         encoder.encode(batch.records, header: &header, into: &encoded)
         chain = header.chain
+        cutPosition = header.lastPosition
         cutBelow = max(cutBelow, batch.sequenceBelow)
         encoded.withUnsafeBytes { connection?.queue(.batch($0)) }
         try appendToJournal(header, sequenceBelow: batch.sequenceBelow)

@@ -153,6 +153,7 @@ extension DataPlane {
             isRefusedByPeer = false
             log.info("link: connected to \(welcome.node), which is at position \(welcome.position.value)")
             chain = welcome.chain
+            cutPosition = welcome.position
             // The peer says durably that its data is inconsistent before anything of the copy reaches it.
             connection.queue(.request(kind: Request.copy.rawValue, body: []))
             try restartJournal()
@@ -172,15 +173,21 @@ extension DataPlane {
             guard let primary, isWelcome else { throw NodeError(76, "unexpected acknowledgement") }
             try acknowledged(ack, primary)
         case .heartbeat: break
+        case .request(let kind, let body) where kind == Request.repair.rawValue:
+            guard let primary, isWelcome else { throw NodeError(76, "unexpected request \(kind)") }
+            let request = try RepairRequest(parsing: body)
+            log.info("the peer's tree was changed by others: \(request.objects.count) objects are shipped again")
+            primary.repairAsked(token: request.token, request.objects)
         case .request(let kind, _):
             guard let secondary, isFromPeer, isWelcome, kind == Request.copy.rawValue else { throw NodeError(76, "unknown request \(kind)") }
             secondary.dataState = .inconsistent
+            secondary.suspects.copyBegins()
             // Durable before the answer to anything that follows: the record is replaced on this thread, once a copy.
             try state.update { $0.copyBegins(epoch: secondary.epoch, after: secondary.received.position) }
         }
     }
 
-    enum Request: UInt16 { case copy = 1 }
+    enum Request: UInt16 { case copy = 1, repair }
 
     func refusal(of hello: Hello, _ secondary: SecondaryPlane) -> String? {
         if isPromoting { return "this node is being promoted" }
@@ -207,6 +214,7 @@ extension DataPlane {
             // From the moment it is asked to be cleared the permit is not held any more.
             primary.holdsAlonePermit = false
             log.info("the peer is up to date at position \(ended.value)")
+            lister?.pass(.regular)
             events(.peerUpToDate)
         } else if copy.ended == nil, ack.flushed >= copy.began {
             // The peer can't be promoted before the copy ends, so nobody needs to wait for it: with a durable permit.

@@ -4,6 +4,7 @@ import Link
 import Platform
 import Primitives
 import Replication
+import Watch
 
 /// What other threads ask for.
 extension DataPlane {
@@ -38,6 +39,10 @@ extension DataPlane {
             permitAsked = nil
             primary?.permitAlone()
         case .applier(let report): try obey(report)
+        case .outside(let report): try obey(report)
+        case .listed(let differences): try take(listed: differences)
+        case .mark(let answer):
+            if let secondary { secondary.applier.mark(answer) } else { answer(mark) }
         case .stop(let answer):
             isStopped = true
             answer()
@@ -85,6 +90,13 @@ extension DataPlane {
         var snapshot = Snapshot()
         snapshot.isConnected = connection != nil && isWelcome
         snapshot.lastError = lastError
+        snapshot.watch = watchState
+        snapshot.outside = outsideLog.writers
+        snapshot.outsideChanges = outsideLog.changes
+        snapshot.outsideRepaired = outsideLog.repaired
+        snapshot.outsideUnattributed = outsideLog.unattributed
+        snapshot.watchLost = outsideLog.lost
+        snapshot.denied = watcher?.denied ?? 0
         if let primary {
             snapshot.appended = primary.release.appended.value
             snapshot.acked = primary.release.acked.value
@@ -112,6 +124,7 @@ extension DataPlane {
             snapshot.repairs = primary.counters.repairs
             snapshot.revoked = primary.memory.revoked
             snapshot.refused = primary.server.refused
+            snapshot.unrepaired = !primary.outside.isEmpty
             snapshot.linksOut = primary.linksOut.values.sorted()
         }
         if let secondary {
@@ -121,6 +134,7 @@ extension DataPlane {
             snapshot.applied = secondary.applier.applied.value
             snapshot.dataState = secondary.dataState
             snapshot.batches = secondary.batches
+            snapshot.unrepaired = !secondary.suspects.isEmpty
         }
         return snapshot
     }

@@ -11,6 +11,7 @@ import Primitives
 import Replay
 import Replication
 import Uring
+import Watch
 
 /// The one thread on which a write's way from the ring to the peer's journal and back lies, around one io_uring.
 ///
@@ -33,6 +34,11 @@ final class DataPlane {
         /// The alone permit that was asked for under this number is durable.
         case alonePermit(request: UInt64)
         case applier(Applier.Report)
+        case outside(Watcher.Report)
+        /// What differs from the list of the roots after events were lost; nil: there is none.
+        case listed([WatchList.Difference]?)
+        /// Where the stream stands.
+        case mark(@Sendable (WatchList.Mark) -> Void)
         case stop(@Sendable () -> Void)
     }
 
@@ -50,6 +56,10 @@ final class DataPlane {
         var operations: UInt64 = 0, barriers: UInt64 = 0, batches: UInt64 = 0, fills: UInt64 = 0, repairs: UInt64 = 0
         var revoked: UInt64 = 0, refused: UInt64 = 0
         var linksOut: [String] = []
+        var watch = "not watched"
+        var outside: [Status.OutsideWriter] = []
+        var outsideChanges: UInt64 = 0, outsideRepaired: UInt64 = 0, outsideUnattributed: UInt64 = 0, watchLost: UInt64 = 0, denied: UInt64 = 0
+        var unrepaired = false
         var lastError: String?
     }
 
@@ -95,6 +105,8 @@ final class DataPlane {
 
     // The stream that goes out.
     var chain: UInt64 = 0
+    /// Of the last batch that was cut: `chain` is its.
+    var cutPosition = StreamPosition.none
     var cutBelow: UInt64 = 1
     var encoded: [UInt8] = []
     /// Batches whose journal write has not completed, oldest first, with the ring sequence below which they hold all.
@@ -113,6 +125,15 @@ final class DataPlane {
     var promotionDeadline: UInt64 = 0
     var lastError: String?
     var isStopped = false
+    /// Nil: `watchState` says why.
+    var watcher: Watcher?
+    var watchState = "not watched"
+    var isWatching = false
+    var lister: Lister?
+    /// Of a primary that was started, until its ring is drained.
+    var startPass: StartPass?
+    let covered: CoveredProcesses
+    let outsideLog: OutsideLog
 
     /// A settle that runs: drained up to `reserved`, then mappings, then names, then times, then applied up to `position`.
     struct Settle {
@@ -132,7 +153,7 @@ final class DataPlane {
 
     /// `futexWait: false` forces the way of kernels before 6.7.
     init(_ configuration: Configuration, log: Log, state: NodeState, orders: Mailbox<Order>, journal: Journal,
-        segments: Mailbox<SegmentPool>, current: CurrentPool, futexWait: Bool = true, events: @escaping @Sendable (Supervisor.Event) -> Void) throws
+        segments: Mailbox<SegmentPool>, current: CurrentPool, covered: CoveredProcesses = CoveredProcesses(), futexWait: Bool = true, events: @escaping @Sendable (Supervisor.Event) -> Void) throws
     {
         self.configuration = configuration
         self.log = log
@@ -142,6 +163,8 @@ final class DataPlane {
         self.current = current
         current.set(journal.pool)
         self.state = state
+        self.covered = covered
+        outsideLog = OutsideLog(log: log)
         self.epoch = state.record.epoch
         self.events = events
         uring = try Uring(entries: 256, futexWait: futexWait)
@@ -166,7 +189,7 @@ final class DataPlane {
             lockBoundMilliseconds: Limits.lockBoundMilliseconds, epoch: epoch, ioUring: configuration.ioUring)
         let after = secondary?.received.position ?? journal.appended?.position ?? .none
         let plane = try PrimaryPlane(configuration, log: log, tree: tree, memory: memory, server: server, epoch: epoch,
-            after: after)
+            after: after, covered: covered)
         plane.holdsAlonePermit = holdsAlonePermit
         primary = plane
         secondary = nil
@@ -178,6 +201,7 @@ final class DataPlane {
         pairHeard = peerHeard
         try uring.poll(server.descriptor, events: Int32(POLLIN), token: Token.keepers.with(0))
         server.welcomeAll(memory: memory)
+        plane.coverKeepers()
         for keeper in server.keepers.keys {
             try uring.poll(keeper, events: Int32(POLLIN), token: Token.keeper.with(UInt64(keeper)))
         }
@@ -229,12 +253,14 @@ final class DataPlane {
             carryTimes(primary)
             try primary.lookAtMappings()
             turnSettles(primary)
+            primary.turnOutside(outsideLog)
             try primary.endTurn()
             try cutIfDue(primary)
             isBusy = primary.isStreaming && !primary.fills.isReading && (!primary.fills.isEmpty || (primary.copy.map { $0.ended == nil } ?? false))
                 || primary.hasTimesDue
         }
         if let secondary { try turnSecondary(secondary) }
+        try startWatchIfDue()
         try turnLink()
         return isBusy
     }
@@ -354,6 +380,7 @@ final class DataPlane {
         #if LOCKSTEP_FAULTS
         if let heldBack, Clock.monotonic - heldBack.since > 50_000_000, journal.hasRoom { try holdBack(nil) }
         #endif
+        try turnSuspects(secondary)
         if let connection, isWelcome, let ack = secondary.ack() { connection.queue(.ack(ack)) }
         guard let promotion, !promotionFinishing, !secondary.isWriting else { return }
         if connection != nil && isWelcome {
@@ -373,9 +400,12 @@ final class DataPlane {
         switch report {
         case .applied: break  // `ack` looks itself
         case .copyEnded(let position):
-            try state.update { $0.data = .upToDate }
-            secondary.dataState = .upToDate
-            log.info("copy complete at position \(position.value): up to date")
+            secondary.isRepairable = true
+            let isSuspect = !secondary.suspects.isEmpty
+            try state.update { $0.data = isSuspect ? .suspect : .upToDate }
+            secondary.dataState = isSuspect ? .suspect : .upToDate
+            lister?.pass(.regular)
+            log.info("copy complete at position \(position.value): \(isSuspect ? "others changed the replica meanwhile" : "up to date")")
         case .checkpointed(let position): journal.recycle(below: position)
         case .finished(let inconsistent):
             let answer = promotion
@@ -387,7 +417,11 @@ final class DataPlane {
             } else {
                 answer?(.success(secondary.received.position))
             }
+        case .outside(let token, let objects, let elsewhere, let nanoseconds):
+            try outside(token: token, objects, elsewhere: elsewhere, nanoseconds: nanoseconds)
+        case .repaired(let token): try repaired(token: token)
         case .failed(let text):
+            secondary.suspects = Suspects()
             // What the files hold is not known any more.
             log.info("applying failed: \(text)")
             try state.update { $0.data = .inconsistent }

@@ -19,7 +19,8 @@ final class FillQueue {
 
     /// New to the peer: it has zeros everywhere and none of the calls in progress, so holes and what those touch are left out.
     /// In doubt: it has bytes that may be wrong, so all of it is shipped, and calls in progress ship their ranges again.
-    enum Reason { case new, inDoubt }
+    /// Outside: as in doubt, but of what nobody was promised anything; only durability points on the file itself wait.
+    enum Reason { case new, inDoubt, outside }
 
     /// `ranges` nil: the whole file; else in order.
     private typealias File = (object: ObjectID, reason: Reason, ranges: [ByteRange]?)
@@ -115,7 +116,7 @@ final class FillQueue {
             read = FillRead(object: object, range: range,
                 floor: plane.tracker.floor ?? SequenceNumber(plane.memory.drained), inFlight: reason == .new ? plane.tracker.rangesInFlight(object) : [],
                 cutsAtAll: cuts)
-            if reason == .inDoubt { plane.tracker.fillShipped(object, range) }
+            if reason != .new { plane.tracker.fillShipped(object, range) }
             current!.offset = range.upperBound
             return ReadRequest(descriptor: descriptor, offset: range.lowerBound, count: Int(range.count))
         }

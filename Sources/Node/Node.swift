@@ -1,3 +1,4 @@
+import CCaptureABI
 import CLinux
 import Capture
 import Control
@@ -9,6 +10,7 @@ import Primitives
 import Replay
 import Replication
 import Synchronization
+import Watch
 
 /// One node of a pair: puts the threads together and runs until it is stopped.
 ///
@@ -18,6 +20,7 @@ import Synchronization
 ///     supervisor  role and permits (`Supervisor`)
 ///     control     the command line's requests, a thread each (`ControlServer`)
 ///     segments    makes journal segments ready
+///     watch       hears of changes outside the capture (`Watcher`); watch-list keeps the list for the next start (`Lister`)
 public enum Node {
     /// Returns when the node was stopped; throws what made it stop or kept it from starting.
     public static func run(_ configuration: Configuration) throws {
@@ -39,7 +42,7 @@ public enum Node {
         }
 
         let state = try NodeState(try record(configuration, log), directory: configuration.directory)
-        let listener = lockstep_loopback_listen(configuration.listenPort)
+        let listener = listen(configuration.listenPort)
         guard listener >= 0 else {
             throw NodeError(71, "port \(configuration.listenPort) on 127.0.0.1: \(describe(errno: -listener))")
         }
@@ -103,13 +106,28 @@ public enum Node {
         _ = setrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit)
     }
 
+    /// The kernel gives the port of a daemon that was killed back a moment after its process.
+    private static func listen(_ port: UInt16) -> Int32 {
+        let deadline = Clock.monotonic + Limits.lockNanoseconds
+        while true {
+            let listener = lockstep_loopback_listen(port)
+            guard listener == -EADDRINUSE, Clock.monotonic < deadline else { return listener }
+            usleep(10_000)
+        }
+    }
+
     /// One daemon a directory.
     private static func lockDirectory(_ directory: String) throws -> Int32 {
         let path = directory + "/lock"
         let descriptor = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0o600)
         guard descriptor >= 0 else { throw NodeError(errno == ENOENT ? 66 : 73, "\(path): \(describe(errno: errno))") }
-        guard flock(descriptor, LOCK_EX | LOCK_NB) == 0 else {
-            throw NodeError(77, "\(directory): a daemon runs here already")
+        // One that was killed lets go of it a moment after everything else.
+        let deadline = Clock.monotonic + Limits.lockNanoseconds
+        while flock(descriptor, LOCK_EX | LOCK_NB) != 0 {
+            guard errno == EWOULDBLOCK || errno == EINTR, Clock.monotonic < deadline else {
+                throw NodeError(77, "\(directory): a daemon runs here already")
+            }
+            usleep(10_000)
         }
         return descriptor
     }
@@ -165,8 +183,11 @@ public enum Node {
         #if LOCKSTEP_FAULTS
         if Faults.writesWithoutFlush { mode = .buffered }
         #endif
+        let boot = try BootID.current()
         let journalConfiguration = JournalConfiguration(directory: directory, mode: mode, module: moduleNumber(configuration.module),
-            bootID: try BootID.current())
+            bootID: boot)
+        // Before anything changes the trees, or the journal that explains what did.
+        let startPass = StartPass(configuration, boot: boot, role: record.role, recovery: try Journal.recover(directory: directory))
         if record.role == .primary {
             // It serves a restarted daemon of the same boot; every stream begins with a copy, so nothing of it is needed.
             try Journal.erase(directory: directory)
@@ -174,19 +195,48 @@ public enum Node {
         let recovery = try Journal.recover(directory: directory)
         if let stop = recovery.stop { log.info("journal ends in \(stop.segment) at byte \(stop.byteOffset): \(stop.reason)") }
         let secondary = record.role == .secondary
-            ? try recoverSecondary(configuration, log: log, state: state, recovery: recovery, orders: orders) : nil
+            ? try recoverSecondary(configuration, log: log, state: state, recovery: recovery, startPass: startPass, orders: orders) : nil
         let journal = try Journal(journalConfiguration, continuing: recovery)
         let plane = try DataPlane(configuration, log: log, state: state, orders: orders, journal: journal, segments: segments,
             current: current) {
             _ = supervisor.events.post($0)
         }
-        if let secondary { try plane.become(secondary: secondary, listener: listener) } else { close(listener) }
+        if let (secondary, _) = secondary { try plane.become(secondary: secondary, listener: listener) } else { close(listener) }
+        if let (_, found) = secondary {
+            if let doubt = startPass.doubt { log.info("what happened while no daemon ran is not known: \(doubt)") }
+            try plane.take(found: found)
+        } else {
+            plane.startPass = startPass
+        }
+        watch(plane, configuration, log, orders)
+        let lister = Lister(configuration, log: log, boot: boot, baseline: startPass.baseline, mark: {
+            let box = Box<WatchList.Mark>()
+            return orders.post(.mark { box.put($0) }) ? box.take(seconds: 30) : nil
+        }, report: { _ = orders.post(.listed($0)) })
+        plane.lister = lister
+        lister.pass(.regular)
         try plane.run()
+        // What is in the ring now is in the next daemon's, too.
+        lister.stop(plane.markOfStop)
+    }
+
+    /// Starts hearing of what others do to the roots, if the kernel lets this process.
+    private static func watch(_ plane: DataPlane, _ configuration: Configuration, _ log: Log, _ orders: Mailbox<DataPlane.Order>) {
+        do {
+            let roots = try Tree(configuration).roots.map { Watcher.Root(path: $0.path, descriptor: dup($0.descriptor), device: $0.device) }
+            let own = Array(".lockstep-\(configuration.module)".utf8)
+            plane.watcher = try Watcher(roots: roots, covered: plane.covered, deny: configuration.watch == .deny ? LOCKSTEP_STUB_PAGE : nil,
+                isIgnored: { configuration.isExcluded($0) || $0 == own }, report: { orders.post(.outside($0)) })
+            plane.watchState = configuration.watch == .deny ? "watched, others are denied to write" : "watched"
+        } catch {
+            plane.watchState = "not watched (\(error))"
+            log.info(plane.watchState)
+        }
     }
 
     /// Brings a secondary's files to the end of its journal, and starts the applier behind it.
     private static func recoverSecondary(_ configuration: Configuration, log: Log, state: NodeState, recovery: JournalRecovery,
-        orders: Mailbox<DataPlane.Order>) throws -> SecondaryPlane
+        startPass: StartPass, orders: Mailbox<DataPlane.Order>) throws -> (SecondaryPlane, found: [OutsideChange])
     {
         let replayer = try Replayer.recover(roots: configuration.roots.map(\.path),
             stateDirectory: configuration.directory, module: configuration.module)
@@ -214,11 +264,16 @@ public enum Node {
         let last = recovery.last
         let mark = SecondaryPlane.Mark(position: max(work.position, last?.position ?? .none),
             sequence: last?.sequence ?? .none, chain: last?.chain ?? work.chain)
+        // What others had changed before is still so: until a copy.
+        let wasSuspect = state.record.data == .suspect
         try state.update { record in
-            if record.data != .outdated { record.data = isWhole ? .upToDate : .inconsistent }
+            if record.data != .outdated, !(wasSuspect && isWhole) { record.data = isWhole ? .upToDate : .inconsistent }
         }
+        let found = startPass.changes(configuration, replayer: replayer)
         let applier = Applier(work: work) { _ = orders.post(.applier($0)) }
-        return SecondaryPlane(mark: mark, epoch: state.record.epoch, dataState: state.record.data, applier: applier, log: log)
+        let plane = SecondaryPlane(mark: mark, epoch: state.record.epoch, dataState: state.record.data, applier: applier, log: log)
+        plane.isRepairable = !wasSuspect
+        return (plane, found)
     }
 
     /// The module's name as the journal's number.

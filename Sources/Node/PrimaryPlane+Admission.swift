@@ -33,6 +33,8 @@ extension PrimaryPlane {
         default: range = ByteRange(0, 0)
         }
         timesPending.insert(intent.object)
+        recent.note(intent.object, at: drainedAt)
+        if intent.kind == .times, isStreaming { timesSet.insert(intent.object) }
         if !intent.keepsBytes { fills.operationAdmitted(on: intent.object, range) }
         var operation = TrackedOperation(sequence: sequence, kind: record.kind, arena: arena.number, index: index,
             blocks: intent.blocks, object: intent.object, range: range, keepsBytes: intent.keepsBytes,
@@ -81,6 +83,7 @@ extension PrimaryPlane {
         var keys = [NameTable.Name(parent: intent.parent, name: intent.name)]
         if intent.kind == .rename { keys.append(NameTable.Name(parent: intent.targetParent, name: intent.targetName)) }
         if intent.kind == .link { keys = [NameTable.Name(parent: intent.targetParent, name: intent.targetName)] }
+        for key in keys { recent.note(key, at: drainedAt) }
         for parent in Set(keys.map(\.parent)) where !names.contains(parent) { resolveUnknown(parent) }
         for parent in Set(keys.map(\.parent)) {
             timesPending.insert(parent)

@@ -4,19 +4,23 @@ import Glibc
 import Platform
 import Primitives
 import Replication
+import Watch
 
 /// Keepers, processes and their arenas.
 extension PrimaryPlane {
     func receive(from keeper: Int32) throws {
         for event in server.receive(from: keeper) {
             switch event {
-            case .hello(let keeper, let range): server.welcome(keeper, memory: memory, range: range)
+            case .hello(let keeper, let range):
+                server.welcome(keeper, memory: memory, range: range)
+                coverKeepers()
             case .handedBack(let keeper, let range, let control, let ring):
                 let mine = CaptureMemory.incarnation(controlDescriptor: control)
                 close(control)
                 close(ring)
                 if let mine, mine == memory.incarnation {
                     server.welcome(keeper, memory: memory, range: range)
+                    coverKeepers()
                 } else {
                     server.refuse(keeper, LOCKSTEP_EXIT_PROTOCOL,
                         "the shared memory is of another incarnation: its programs must be started again")
@@ -27,14 +31,22 @@ extension PrimaryPlane {
                     // The same process with a new arena became another program: what it had in flight will never end.
                     for old in memory.arenas.values where old.pid == pid && old.number != number { old.markGone() }
                     let arena = try memory.attach(arena: number, descriptor: descriptor, processDescriptor: process, pid: pid)
+                    covered.insert(pid)
                     if memory.isAdopted { inherit(arena) }
                     onArena(arena)
                 } catch {
                     log.info("\(error)")
                 }
-            case .gone(let keeper): server.drop(keeper) { number in memory.arenas[number] != nil }
+            case .gone(let keeper):
+                if let pid = server.keepers[keeper]?.pid { retireCovered(pid) }
+                server.drop(keeper) { number in memory.arenas[number] != nil }
             }
         }
+    }
+
+    /// What a keeper starts is covered, or refused.
+    func coverKeepers() {
+        for keeper in server.keepers.values where keeper.isWelcome { covered.insert(keeper.pid) }
     }
 
     func retireArenas() {
@@ -46,6 +58,7 @@ extension PrimaryPlane {
             let number = arena.number
             shipMappedOfDead(arena)
             memory.retire(arena: number)
+            retireCovered(arena.pid)
             server.retired(arena: number) { memory.arenas[$0] != nil }
         }
     }

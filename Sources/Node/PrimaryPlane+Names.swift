@@ -108,7 +108,7 @@ extension PrimaryPlane {
     func shipTimesInSteps() {
         if timesDue.isEmpty {
             timesDue = Array(timesPending)
-            timesPending.removeAll(keepingCapacity: true)
+                timesPending.removeAll(keepingCapacity: true)
         }
         let step = timesDue.suffix(Limits.timesPerTurn)
         timesDue.removeLast(step.count)
@@ -125,6 +125,7 @@ extension PrimaryPlane {
         var record = Record(.times)
         record.object = object
         record.modificationTime = found.status.modified_nanoseconds
+        if timesSet.remove(object) != nil { record.argument = Record.timesSet }
         ship(record, about: [])
     }
 

@@ -6,6 +6,7 @@ import Glibc
 import Platform
 import Primitives
 import Replication
+import Watch
 
 /// The primary's side of the data plane: drains the ring, ships records, answers durability points.
 ///
@@ -61,6 +62,7 @@ final class PrimaryPlane {
     /// The table is that of the trees. After a restart it is empty until the ring of the daemon before is drained: what is in the
     /// ring took place before the trees could be read, or after, and nobody could tell which.
     var namesAreKnown: Bool
+    let startedAt = Clock.monotonic
     /// Name operations below were in their calls while the trees were read: when they end, names are compared.
     var namesReadAt: UInt64 = 0
     var unannouncedSince: UInt64?
@@ -80,6 +82,16 @@ final class PrimaryPlane {
     var mappersAwaitedUntil: UInt64?
     /// Found by a look; read when the ring is drained up to `after`.
     var pendingMapped: [(object: ObjectID, ranges: [ByteRange], after: UInt64)] = []
+    /// What was changed outside the capture, and is being shipped again.
+    var outside = OutsideRepairs()
+    let covered: CoveredProcesses
+    /// Processes that ended, oldest first: no longer covered in a moment.
+    var retired: [(pid: Int32, since: UInt64)] = []
+    var recent = RecentOperations()
+    /// Their times were set by covered programs: such a call has no record of its own.
+    var timesSet: Set<ObjectID> = []
+    /// When the turn began that drains the ring.
+    var drainedAt: UInt64 = 0
     /// An arena that was announced: its process is to be watched.
     var onArena: (Arena) -> Void = { _ in }
 
@@ -95,8 +107,9 @@ final class PrimaryPlane {
     }
 
     init(_ configuration: Configuration, log: Log, tree: Tree, memory: CaptureMemory, server: CaptureServer, epoch: Epoch,
-        after position: StreamPosition) throws
+        after position: StreamPosition, covered: CoveredProcesses = CoveredProcesses()) throws
     {
+        self.covered = covered
         self.configuration = configuration
         self.log = log
         self.tree = tree
@@ -118,6 +131,7 @@ final class PrimaryPlane {
     /// Takes what is in the ring. Returns false when it stopped for lack of room.
     func drain() throws {
         let start = Clock.monotonic
+        drainedAt = start
         while batch.bytes < Limits.batchBytes || (memory.drained < batch.mustReach && batch.bytes < Limits.batchBytesMax) {
             switch try memory.next(now: start, revokeAfterNanoseconds: Limits.revokeAfterNanoseconds) {
             case .nothing, .reserved: return
@@ -352,9 +366,15 @@ final class PrimaryPlane {
         isStreaming = true
         batch = OpenBatch()
         timesDue = []
+        timesSet = []
         pendingRepairs = []
         pendingMapped = []
+        outside.asked = []
         restartCopy()
+        if outside.namesAreStale {
+            outside.namesAreStale = false
+            namesInDoubt = true
+        }
     }
 
     func restartCopy() {

@@ -15,6 +15,10 @@ final class SecondaryPlane {
     private(set) var flushed: Mark
     private(set) var epoch: Epoch
     var dataState: DataState
+    /// What others changed in this node's trees.
+    var suspects = Suspects()
+    /// Nothing of an earlier life is in doubt.
+    var isRepairable = true
     let applier: Applier
     private let log: Log
     /// Written, in order, until their writes complete.

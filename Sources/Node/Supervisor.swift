@@ -109,6 +109,14 @@ final class Supervisor: Sendable {
         status.counters.repairs = snapshot.repairs
         status.counters.revoked = snapshot.revoked
         status.counters.refused = snapshot.refused
+        status.watch = snapshot.watch
+        status.outside = snapshot.outside
+        status.outsideUnrepaired = snapshot.unrepaired
+        status.counters.outside = snapshot.outsideChanges
+        status.counters.outsideRepaired = snapshot.outsideRepaired
+        status.counters.outsideUnattributed = snapshot.outsideUnattributed
+        status.counters.watchLost = snapshot.watchLost
+        status.counters.denied = snapshot.denied
         status.linksOut = UInt64(snapshot.linksOut.count)
         status.linksOutShown = Array(snapshot.linksOut.prefix(10))
         status.lastError = snapshot.lastError

@@ -20,6 +20,9 @@ final class Tree {
         var object: ObjectID
         /// With the file type.
         var mode: UInt32
+        /// Of a walk with times.
+        var size: UInt64 = 0
+        var changed: Int64 = 0
     }
 
     let roots: [Root]
@@ -89,7 +92,9 @@ final class Tree {
             UInt64(LOCKSTEP_RESOLVE_BENEATH))
         guard descriptor >= 0 else { return .nothing }
         defer { close(descriptor) }
-        return identify(descriptor, root: directory.root).map { .found($0) } ?? .nothing
+        guard let found = identify(descriptor, root: directory.root) else { return .nothing }
+        // FIFOs, sockets and devices are not replicated, whoever made them.
+        return [S_IFREG, S_IFDIR, S_IFLNK].contains(found.status.mode & S_IFMT) ? .found(found) : .nothing
     }
 
     private func identify(_ descriptor: Int32, root: UInt32) -> Found? {
@@ -154,16 +159,16 @@ final class Tree {
     // MARK: All names
 
     /// Calls `found` for everything that is replicated, parents first. What can't be replicated is named in `skipped`.
-    func walk(found: (Entry) -> Void, skipped: (String) -> Void) throws {
+    func walk(withTimes: Bool = false, found: (Entry) -> Void, skipped: (String) -> Void) throws {
         for root in roots {
             let descriptor = openat(root.descriptor, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC)
             guard descriptor >= 0 else { throw NodeError(66, "\(root.path): \(describe(errno: errno))") }
-            try walk(directory: descriptor, object: root.object, device: root.device, path: root.path, found: found,
+            try walk(directory: descriptor, object: root.object, device: root.device, path: root.path, withTimes: withTimes, found: found,
                 skipped: skipped)
         }
     }
 
-    private func walk(directory: Int32, object: ObjectID, device: UInt64, path: String, found: (Entry) -> Void,
+    private func walk(directory: Int32, object: ObjectID, device: UInt64, path: String, withTimes: Bool, found: (Entry) -> Void,
         skipped: (String) -> Void) throws
     {
         guard let stream = fdopendir(directory) else {
@@ -183,7 +188,8 @@ final class Tree {
             let text = (name + [0]).map { CChar(bitPattern: $0) }
             var status = lockstep_status()
             var generation: UInt32 = 0
-            var result = lockstep_statx(directory, text, Tree.noFollow, UInt32(LOCKSTEP_STATUS_NO_TIMES), &status)
+            let mask = UInt32(withTimes ? LOCKSTEP_STATUS_CHANGED : LOCKSTEP_STATUS_NO_TIMES)
+            var result = lockstep_statx(directory, text, Tree.noFollow, mask, &status)
             if result == 0 { result = lockstep_generation(directory, text, &generation) }
             if result == -ENOENT { continue }  // removed meanwhile
             let whole = path + "/" + String(decoding: name, as: UTF8.self)
@@ -192,7 +198,7 @@ final class Tree {
             let child = ObjectID(inode: status.inode, generation: generation, root: object.root)
             switch status.mode & S_IFMT {
             case S_IFREG, S_IFLNK:
-                found(Entry(parent: object, name: name, object: child, mode: status.mode))
+                found(Entry(parent: object, name: name, object: child, mode: status.mode, size: status.size, changed: status.changed_nanoseconds))
             case S_IFDIR:
                 if status.device != device || status.mount_root != 0 {
                     if paths.isOutside(Array(whole.utf8)) { continue }
@@ -204,7 +210,7 @@ final class Tree {
                     if errno == ENOENT { continue }
                     throw NodeError(73, "\(whole): \(describe(errno: errno))")
                 }
-                try walk(directory: descriptor, object: child, device: device, path: whole, found: found, skipped: skipped)
+                try walk(directory: descriptor, object: child, device: device, path: whole, withTimes: withTimes, found: found, skipped: skipped)
             default:
                 skipped(whole)
             }

@@ -19,6 +19,8 @@ public struct Record: Equatable, Sendable {
     public static let nameBytesMax = 255
     /// An operation carries at most 512 KiB, an inline fill 1 MiB.
     public static let payloadBytesMax = 1 << 20
+    /// Argument of `times`: a program set them, and there is no other record of it.
+    public static let timesSet: UInt64 = 1
     public static let bytesMax = headerBytes + 2 * nameBytesMax + payloadBytesMax
 
     public enum Kind: UInt16, Sendable, CaseIterable {
@@ -33,7 +35,7 @@ public struct Record: Equatable, Sendable {
         case rename = 8  // parent, name -> target parent, target name; argument = renameat2 flags
         case chmod = 9  // object, mode
         case chown = 10  // object, owner, group
-        case times = 11  // object, modification time
+        case times = 11  // object, modification time; argument = `timesSet` if a program set them
         case allocate = 13  // object, offset, length, argument = fallocate mode
         case link = 14  // object -> target parent, target name
         case mknod = 15  // parent, name, mode, argument = device -> object
@@ -46,7 +48,7 @@ public struct Record: Equatable, Sendable {
         case absent = 35  // name fill: parent, name mean nothing
         case copyBegins = 36  // the receiver's trees are void from here on; argument = number of objects announced
         case copyEnds = 37  // consistent from here on
-        case settled = 38  // a mark in the stream: nothing to do
+        case settled = 38  // a mark in the stream; argument = number of the request that is fulfilled, 0: of none
     }
 
     public struct Flags: OptionSet, Sendable {

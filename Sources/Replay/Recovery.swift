@@ -77,18 +77,10 @@ extension Replayer {
 
     // MARK: names
 
-    private struct OwnKey: Hashable {
-        var device: UInt8
-        var inode: UInt64
-        var generation: UInt32
-    }
-
-    private func restoreNames() throws(ReplayError) {
-        var objectOf: [OwnKey: ObjectID] = [:]
-        objectOf.reserveCapacity(own.count)
-        for (object, file) in own {
-            objectOf[OwnKey(device: file.device, inode: file.inode, generation: file.generation)] = object
-        }
+    /// Returns what was nowhere and was made anew.
+    @discardableResult
+    func restoreNames() throws(ReplayError) -> [ObjectID] {
+        let objectOf = objectsByOwnFile()
         var places = RecoveredPlaces()
         try calling { () throws(SystemError) in
             // Limbo first: what lies there now was known, or goes.
@@ -98,7 +90,7 @@ extension Replayer {
                 try takeOut(of: tree.descriptor, object: root, tree, objectOf, &places)
             }
         }
-        try putBack(places)
+        let made = try putBack(places)
         // What was in limbo at P and is gone is only forgotten: its bytes can't be needed any more.
         for (object, file) in own where file.limbo != nil {
             if let root = places.limbo[object] {
@@ -111,6 +103,7 @@ extension Replayer {
                 removed.insert(object)
             }
         }
+        return made
     }
 
     private func sortLimbo(_ tree: OwnTree, _ objectOf: [OwnKey: ObjectID], _ places: inout RecoveredPlaces)
@@ -162,7 +155,8 @@ extension Replayer {
     }
 
     /// Step 2.
-    private func putBack(_ places: RecoveredPlaces) throws(ReplayError) {
+    private func putBack(_ places: RecoveredPlaces) throws(ReplayError) -> [ObjectID] {
+        var made: [ObjectID] = []
         var places = places
         // Of a file with several names, those that are there.
         var placeOf: [ObjectID: NameTable.Name] = [:]
@@ -188,6 +182,7 @@ extension Replayer {
                     case .directory: try place.makeDirectory()
                     case .symbolicLink: try place.makeSymbolicLink(Array("lost".utf8))
                     }
+                    made.append(object)
                     let mode = own[object]?.mode ?? 0
                     var file = try ownFile(at: place, root: root)
                     file.isLost = kind != .directory
@@ -204,6 +199,7 @@ extension Replayer {
             try calling { () throws(SystemError) in try OwnTree.removeAll(place) }
         }
         if !mayChown { try restoreModes() }
+        return made
     }
 
     private func link(_ name: NameTable.Name, to place: Place) throws(SystemError) {

@@ -338,7 +338,7 @@ public final class Replayer {
         case .link: try link(record)
         case .mknod: throw .unsupported("a FIFO, socket or device (\(shown(record.parent, record.name)))", at: position)
         case .copyEnds: try copyEnds()
-        case .settled: if isEnding { try endCopy(allIsTold: true) }
+        case .settled: if isEnding, record.argument == 0 { try endCopy(allIsTold: true) }
         case .outcome, .copyBegins: preconditionFailure("decided before")
         }
     }

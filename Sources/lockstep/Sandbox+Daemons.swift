@@ -18,6 +18,7 @@ extension Sandbox {
         for path in record.outside ?? [] { arguments += ["--outside", path] }
         if let bound = record.waitBoundSeconds { arguments += ["--wait-bound", "\(bound)"] }
         if record.ioUring == true { arguments.append("--io-uring") }
+        if let watch = record.watch { arguments += ["--watch", watch] }
 
         let log = "\(nodeDirectory(node))/lockstepd.log"
         let output = open(log, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0o600)

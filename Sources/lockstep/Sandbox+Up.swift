@@ -10,8 +10,8 @@ extension Sandbox {
     /// - Throws: `.usage` (roots that can't be), `.noInput` (the parent is missing), `.cannotCreate` (not writable),
     ///   `.refused` (it is up, has other roots, or b holds data of its own), `.configuration` (links or mounts lead out of
     ///   the roots; all of them are listed).
-    static func up(_ path: String, roots: [String] = [], outside: [String] = [], waitBoundSeconds: Int? = nil, ioUring: Bool? = nil)
-        throws(ControlError) -> Sandbox
+    static func up(_ path: String, roots: [String] = [], outside: [String] = [], waitBoundSeconds: Int? = nil, ioUring: Bool? = nil,
+        watch: String? = nil) throws(ControlError) -> Sandbox
     {
         let asked = try Sandbox.roots(parsing: roots)
         if let planned = try? canonical(path) { try checkAreApart(asked, planned) }
@@ -35,6 +35,7 @@ extension Sandbox {
                 throw ControlError(.refused, "\(b): it holds data that no sandbox put there; the first copy of \(a) would replace it")
             }
             try sandbox.followRecords()
+            if let watch { sandbox.record.watch = watch }
             if let waitBoundSeconds { sandbox.record.waitBoundSeconds = waitBoundSeconds }
             if let ioUring { sandbox.record.ioUring = ioUring }
             try sandbox.makeDirectories()

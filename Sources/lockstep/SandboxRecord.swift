@@ -20,6 +20,8 @@ struct SandboxRecord: Codable {
     var roots: [Sandbox.Root]?
     /// Of `up --outside`.
     var outside: [String]?
+    /// Of `up --watch`; nil: report.
+    var watch: String?
     var nodes: [String: Node] = ["a": Node(port: 0), "b": Node(port: 0)]
 
     static let name = "sandbox.json"

@@ -4,7 +4,7 @@ extension Status {
     /// What `status` exits with. 0: everything is as it should be. 75: not yet, but on its way without anybody's help.
     /// 1: not protected, or no good for a takeover, until somebody does something.
     var exitCode: ExitCode {
-        if data == .suspect || state == .stopped || linksOut > 0 { return .failure }
+        if data == .suspect || state == .stopped || linksOut > 0 || outsideUnrepaired { return .failure }
         if ready { return .success }
         if state == .wait { return .bound }
         // A peer that is connected gets a copy, and is inconsistent meanwhile; its primary is alone until the end of it.

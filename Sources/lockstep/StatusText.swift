@@ -3,6 +3,7 @@ import Control
 /// A status for people: an indented paragraph, one axis after the other.
 struct StatusText: CustomStringConvertible {
     static let guardedCallsMax = 20
+    static let outsideMax = 20
 
     let status: Status
 
@@ -35,6 +36,13 @@ struct StatusText: CustomStringConvertible {
             lines.append("    and \(status.guarded.count - StatusText.guardedCallsMax) more (--json)")
         }
         lines.append("  watch: \(status.watch)")
+        lines.append("  outside the capture: \(counters.outside) repaired:\(counters.outsideRepaired) unattributed:\(counters.outsideUnattributed) "
+            + "lost:\(counters.watchLost) denied:\(counters.denied)\(status.outsideUnrepaired ? " (being repaired)" : "")")
+        for writer in status.outside.suffix(StatusText.outsideMax) {
+            let who = writer.pid == 0 ? "somebody" : "\(writer.program) (process \(writer.pid))"
+            lines.append("    \(writer.time) \(who): \(writer.what): \(writer.path)\(writer.count > 1 ? " (\(writer.count) times)" : "")"
+                + (writer.repaired ? "" : ": not repaired yet"))
+        }
         for root in status.roots { lines.append("  root \(root.name): \(root.path)") }
         if status.linksOut > 0 { lines.append("  links out of the roots: \(status.linksOut); what they point to is not replicated") }
         for link in status.linksOutShown { lines.append("    \(link)") }

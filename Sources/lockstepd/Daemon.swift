@@ -34,11 +34,14 @@ struct Daemon: ParsableCommand {
     @Flag(help: "Capture io_uring of programs that use liburing; without it io_uring can't be set up.")
     var ioUring = false
 
+    @Option(help: "report or deny: whether programs outside the capture may open files in the roots for writing.")
+    var watch = "report"
+
     func run() throws {
         do {
             let configuration = try Configuration(directory: existing(directory), node: node, module: module,
                 role: parsedRole(), roots: parsedRoots(), outside: parsedOutside(), listenPort: port(listen), peerPort: port(peer), exclusions: exclusions,
-                waitBoundMilliseconds: bound(), ioUring: ioUring)
+                waitBoundMilliseconds: bound(), ioUring: ioUring, watch: parsedWatch())
             if let bad = exclusions.first(where: { $0.dropFirst().contains("/") || $0.isEmpty || $0.utf8.count >= 64 }) {
                 throw NodeError(64, "exclusion '\(bad)': the end of a file's name, or /NAME")
             }
@@ -55,6 +58,11 @@ struct Daemon: ParsableCommand {
     private func parsedRole() throws -> Role {
         guard let role = Role(rawValue: role) else { throw NodeError(64, "role '\(role)': primary or secondary") }
         return role
+    }
+
+    private func parsedWatch() throws -> Configuration.Watch {
+        guard let watch = Configuration.Watch(rawValue: watch) else { throw NodeError(64, "watch '\(watch)': report or deny") }
+        return watch
     }
 
     private func bound() throws -> UInt32 {

@@ -42,6 +42,25 @@ import Testing
         #expect(led.exitCode == .failure)
     }
 
+    @Test func `what others changed and nobody has repaired yet is nothing to be ready with`() {
+        var changed = status(.secondary, ready: true)
+        changed.outside = [Status.OutsideWriter(program: "sed", pid: 7, path: "/f", what: "written", time: "", count: 1, repaired: true)]
+        #expect(changed.exitCode == .success)
+        changed.outsideUnrepaired = true
+        #expect(changed.exitCode == .failure)
+    }
+
+    @Test func `the status text names who wrote outside the capture`() {
+        var changed = status(.primary, ready: true)
+        changed.outside = [
+            Status.OutsideWriter(program: "sed", pid: 7, path: "/tree/f", what: "written", time: "2026-01-02T03:04:05Z", count: 2, repaired: false),
+            Status.OutsideWriter(program: "?", pid: 0, path: "/tree/g", what: "found changed", time: "2026-01-02T03:04:06Z", count: 1, repaired: true),
+        ]
+        let lines = "\(StatusText(changed))".split(separator: "\n").map(String.init)
+        #expect(lines.contains("    2026-01-02T03:04:05Z sed (process 7): written: /tree/f (2 times): not repaired yet"))
+        #expect(lines.contains("    2026-01-02T03:04:06Z somebody: found changed: /tree/g"))
+    }
+
     @Test func `of two nodes the worse one counts`() {
         let fine = status(.primary, ready: true), moving = status(.secondary, .inconsistent), alone = status(.alone, .upToDate, .disconnected)
         #expect(Status.exitCode(of: [fine, fine]) == .success)

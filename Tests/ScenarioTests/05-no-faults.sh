@@ -4,7 +4,7 @@
 set -u
 : "${LOCKSTEP_PRODUCT:?}" "${LOCKSTEP_PRODUCT_FAULTS:?}"
 passed=0 failed=0
-names='LOCKSTEP_DAEMON_FAULT|fill-without-floor|pass-dead-intents|ack-before-journal|journal-without-flush|links-unmapped|LOCKSTEP_FAULT|barrier-waiting|border-kept|mappings-unasked|leave-untold'
+names='LOCKSTEP_DAEMON_FAULT|watch-deaf|watch-overflow|fill-without-floor|pass-dead-intents|ack-before-journal|journal-without-flush|links-unmapped|LOCKSTEP_FAULT|barrier-waiting|border-kept|mappings-unasked|leave-untold'
 
 # count PROGRAM: how many different names of faults it holds
 count() { strings -a "$1" | grep -oE "$names" | sort -u | wc -l; }

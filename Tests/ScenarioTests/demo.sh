@@ -15,7 +15,8 @@ spoiled() { # spoiled ARGUMENT...
     : > "$work/demo.err"
     rm -f "$work/errors"
     mkfifo "$work/errors"
-    "$product/lockstep" demo "$@" > "$work/demo" 2> "$work/errors" < /dev/null &
+    # With a deaf watch (planted fault): else what is spoiled would be repaired before the demo looks.
+    LOCKSTEP_DAEMON_FAULT=watch-deaf "$faults/lockstep" demo "$@" > "$work/demo" 2> "$work/errors" < /dev/null &
     demo=$!
     exec {errors}< "$work/errors"
     while read -r -t 120 line <&"$errors" || ended=$? && [ "$ended" = 0 ]; do

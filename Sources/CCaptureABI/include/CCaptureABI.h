@@ -30,6 +30,9 @@
 
 #include <stdint.h>
 
+/* Where the library makes its system calls: the guard lets them through by it, and `deny` of the watch knows them by it. */
+#define LOCKSTEP_STUB_PAGE 0x200000000000ull
+
 #define LOCKSTEP_ABI_VERSION 1u
 
 /* Swift imports no struct with an _Atomic member; it touches these words through access.h only. Same layout. */

@@ -41,10 +41,12 @@ struct lockstep_status {
     uint32_t group;
     uint32_t mount_root; /* 1: the root of a mount */
     uint32_t pad;
+    int64_t changed_nanoseconds; /* 0 unless asked for */
 };
 /* Everything but times: asking ext4 for a time makes the next write dirty the inode. */
 #define LOCKSTEP_STATUS_NO_TIMES 0x70fu
 #define LOCKSTEP_STATUS_ALL      0x74fu
+#define LOCKSTEP_STATUS_CHANGED  0x7cfu /* and the time of the last change of anything */
 #define LOCKSTEP_AT_EMPTY_PATH   0x1000
 #define LOCKSTEP_O_PATH          010000000
 #define LOCKSTEP_STATUS_INODE    0x101u /* type and inode */
@@ -112,3 +114,4 @@ int64_t lockstep_receive_message(int socket, void *bytes, size_t count, int *des
 int lockstep_peer_credentials(int socket, int *pid, uint32_t *user, uint32_t *group);
 
 #include "Sockets.h"
+#include "Watch.h"
