@@ -15,10 +15,10 @@ extension DataPlane {
             guard let primary else { return answer(.failure(NodeError(77, "only a primary settles"))) }
             guard primary.isStreaming else { return answer(.failure(NodeError(69, "the peer is not connected"))) }
             settles.append(Settle(reserved: primary.memory.reserved, answer: answer))
-        case .promote(let answer):
+        case .promote(let force, let answer):
             guard let secondary else { return answer(.failure(NodeError(77, "this node is primary already"))) }
             guard !isPromoting else { return answer(.failure(NodeError(77, "a takeover is running already"))) }
-            guard secondary.dataState == .upToDate else {
+            guard secondary.dataState == .upToDate || (force && secondary.dataState == .suspect) else {
                 return answer(.failure(NodeError(77, "this node's data is \(secondary.dataState.rawValue): it can't take over")))
             }
             promotion = answer

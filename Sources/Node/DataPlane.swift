@@ -28,7 +28,8 @@ final class DataPlane {
         /// Answers when the peer has applied all that was captured, with the number of names repaired; or why not.
         case settle(@Sendable (Result<Int, NodeError>) -> Void)
         /// Secondary: stop listening and bring the files to the journal's end. Answers with the position.
-        case promote(@Sendable (Result<StreamPosition, NodeError>) -> Void)
+        /// `force`: also with data that is suspect.
+        case promote(force: Bool, @Sendable (Result<StreamPosition, NodeError>) -> Void)
         /// The new epoch is durable: open the capture and be primary. Answers when applications may start.
         case startPrimary(Epoch, holdsAlonePermit: Bool, @Sendable (Result<Void, NodeError>) -> Void)
         /// The alone permit that was asked for under this number is durable.

@@ -65,7 +65,7 @@ final class Supervisor: Sendable {
         switch request.verb {
         case "status": return status()
         case "settle": return settle(request)
-        case "takeover": return takeOver()
+        case "takeover": return takeOver(force: request.arguments["force"] != nil)
         case "stop": return stop()
         default: return ControlReply(refusing: .usage, "unknown verb '\(request.verb)'")
         }
@@ -142,14 +142,15 @@ final class Supervisor: Sendable {
         }
     }
 
-    /// Promotes this node: its journal is replayed to the end, the new epoch is durable, then applications may start (I2).
-    private func takeOver() -> ControlReply {
+    /// Promotes this node: its journal is replayed to the end, the new epoch is durable, then applications may start (I2). Suspect
+    /// data is taken over by `force` only (I6).
+    private func takeOver(force: Bool) -> ControlReply {
         let record = state.record
         if record.role == .primary {
             // Tried again after it had succeeded.
             return ControlReply(fields: ["epoch": "\(record.epoch.value)", "position": "\(record.alone?.value ?? 0)"])
         }
-        guard let replayed: Result<StreamPosition, NodeError> = ask(seconds: 600, { .promote($0) }) else {
+        guard let replayed: Result<StreamPosition, NodeError> = ask(seconds: 600, { .promote(force: force, $0) }) else {
             return ControlReply(refusing: .bound, "the journal was not replayed within 600 s")
         }
         let position: StreamPosition

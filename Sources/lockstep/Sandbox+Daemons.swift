@@ -97,10 +97,10 @@ extension Sandbox {
     }
 
     /// A verb that must succeed; a refusal by the daemon becomes this command's.
-    func demand(_ verb: String, of node: String, timeout: Duration) throws(ControlError) -> ControlReply {
+    func demand(_ verb: String, _ arguments: [String: String] = [:], of node: String, timeout: Duration) throws(ControlError) -> ControlReply {
         let before = daemon(node)
         let reply: ControlReply
-        do throws(ControlError) { reply = try client(node).call(verb, timeout: timeout) } catch {
+        do throws(ControlError) { reply = try client(node).call(verb, arguments, timeout: timeout) } catch {
             // A daemon that died of the verb said why in its log.
             guard error.code == .unavailable, before != nil, daemon(node) == nil,
                 let last = lastLine(of: "\(nodeDirectory(node))/lockstepd.log")

@@ -10,14 +10,16 @@ extension Sandbox {
     ///
     /// It may be tried again after it was ended half-way. From the moment at which the other node's own record says that
     /// it is primary it never is started as a secondary again, which would make its data outdated.
-    mutating func takeOver() throws(ControlError) -> ControlReply {
+    ///
+    /// `force`: also when its data is suspect, because somebody changed the replica and the primary did not ship it again.
+    mutating func takeOver(force: Bool = false) throws(ControlError) -> ControlReply {
         try changing { (sandbox) throws(ControlError) in
             let other = sandbox.secondary
             try sandbox.refuseWhileAlive(sandbox.primary, "takeover")
             if sandbox.daemon(other) == nil {
                 try sandbox.startDaemon(other, role: sandbox.primaryByRecords() == other ? "primary" : "secondary")
             }
-            let reply = try sandbox.demand("takeover", of: other, timeout: .seconds(600))
+            let reply = try sandbox.demand("takeover", force ? ["force": "yes"] : [:], of: other, timeout: .seconds(600))
             sandbox.record.primary = other
             try sandbox.record.save(sandbox.directory)
             return reply

@@ -104,10 +104,11 @@ extension SandboxCommand {
             abstract: "Make the secondary the primary.",
             discussion: "Refuses (77) while anything of the primary's node lives, and while the secondary's data is not up to date.")
         @Argument(help: "The sandbox's directory.") var directory: String
+        @Flag(help: "Also when the data is suspect: somebody changed the replica, and the primary did not ship it again.") var force = false
 
         func run() throws {
             var sandbox = try Sandbox(opening: directory)
-            let reply = try sandbox.takeOver()
+            let reply = try sandbox.takeOver(force: force)
             for (key, value) in reply.fields.sorted(by: { $0.key < $1.key }) { Terminal.say("\(key): \(value)") }
             sandbox.sayTrees()
         }

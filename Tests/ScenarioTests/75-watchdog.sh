@@ -296,4 +296,29 @@ deaf() {
     ! equal_trees > /dev/null 2>&1 && content "$replica/file" first
 }
 check "control: with a deaf watch the difference stays" deaf
+sandbox down "$pair" > /dev/null
+
+# ---------------------------------------------------------------- by force
+
+pair=$work/force data=$work/force/a/data replica=$work/force/b/data
+pairs+=("$pair")
+mkdir -p "$data"
+echo first > "$data/held"
+sandbox up "$pair" > /dev/null || exit 1
+forced() { # the primary is gone for good, and a stranger wrote into the replica: the operator decides
+    local pid
+    coproc HOLD { "$outsider" hold "$replica/held" "by force"; }
+    local in=${HOLD[1]} out=${HOLD[0]}
+    read -r -t 10 pid <&"$out"
+    until_true 5 field_is b data suspect || return 1
+    sandbox kill "$pair" a > /dev/null
+    lines=1 expect 77 'suspect' sandbox takeover "$pair" || return 1
+    sandbox takeover --force "$pair" > "$work/command" 2>&1 || { cat "$work/command"; return 1; }
+    field_is b role primary || return 1
+    echo >&"$in"; read -r -t 10 <&"$out"; echo >&"$in"
+    wait "$HOLD_PID" 2> /dev/null
+    sandbox rejoin "$pair" > "$work/command" 2>&1 || { cat "$work/command"; return 1; }
+    settled
+}
+check "takeover --force takes a suspect replica over" forced
 finish_scenario
