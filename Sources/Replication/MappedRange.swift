@@ -54,7 +54,8 @@ public struct MappedRange: Equatable, Sendable {
     public static func merged(_ ranges: [ByteRange]) -> [ByteRange] {
         var merged: [ByteRange] = []
         for range in ranges.sorted(by: { $0.lowerBound < $1.lowerBound }) where !range.isEmpty {
-            if let last = merged.last, range.lowerBound <= last.upperBound + gapBytes {
+            // A range may have no end.
+            if let last = merged.last, range.lowerBound <= last.upperBound || range.lowerBound - last.upperBound <= gapBytes {
                 merged[merged.count - 1] = last.union(range)
             } else {
                 merged.append(range)

@@ -35,5 +35,6 @@ import Testing
     @Test func `ranges of several mappers are put together`() {
         let merged = MappedRange.merged([Self.pages(50, 51), Self.pages(0, 2), Self.pages(1, 3), Self.pages(6, 7), Self.pages(20, 20)])
         #expect(merged == [Self.pages(0, 7), Self.pages(50, 51)])
+        #expect(MappedRange.merged([ByteRange(8192, .max), Self.pages(9, 10), .all]) == [.all])
     }
 }
