@@ -223,7 +223,10 @@ public enum Node {
     /// Starts hearing of what others do to the roots, if the kernel lets this process.
     private static func watch(_ plane: DataPlane, _ configuration: Configuration, _ log: Log, _ orders: Mailbox<DataPlane.Order>) {
         do {
-            let roots = try Tree(configuration).roots.map { Watcher.Root(path: $0.path, descriptor: dup($0.descriptor), device: $0.device) }
+            let tree = try Tree(configuration)
+            let roots = withExtendedLifetime(tree) {
+                tree.roots.map { Watcher.Root(path: $0.path, descriptor: dup($0.descriptor), device: $0.device) }
+            }
             let own = Array(".lockstep-\(configuration.module)".utf8)
             plane.watcher = try Watcher(roots: roots, covered: plane.covered, deny: configuration.watch == .deny ? LOCKSTEP_STUB_PAGE : nil,
                 isIgnored: { configuration.isExcluded($0) || $0 == own }, report: { orders.post(.outside($0)) })
