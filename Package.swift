@@ -78,7 +78,7 @@ let package = Package(
         .testTarget(name: "NodeTests", dependencies: ["Node", "CCaptureABI", "CLinux", "Capture", "Platform", "Primitives", "Replay", "Replication", "Watch"],
             swiftSettings: swiftSettings),
         .testTarget(name: "ReplicationTests", dependencies: ["Replication", "Primitives"], swiftSettings: swiftSettings),
-        .testTarget(name: "ControlTests", dependencies: ["Control", "CCaptureABI"], swiftSettings: swiftSettings),
+        .testTarget(name: "ControlTests", dependencies: ["Control", "CCaptureABI", "CLinux"], swiftSettings: swiftSettings),
         .testTarget(name: "CommandTests", dependencies: ["lockstep", "lockstepd-double", "Control", "CProcess", "CCaptureABI", "CLinux", "Capture", "Frame", "Journal", "Platform", "Primitives"],
             exclude: ["Transcripts"],
             swiftSettings: swiftSettings),

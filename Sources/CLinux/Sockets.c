@@ -27,9 +27,10 @@ int lockstep_unix_listen(const char *directory, const char *name, int type) {
     else if (socket_ < 0) error = errno;
     else {
         unlinkat(folder, name, 0);
-        mode_t mask = umask(0177);
-        if (bind(socket_, (struct sockaddr *)&address, sizeof address) < 0 || listen(socket_, 64) < 0) error = errno;
-        umask(mask);
+        /* The name gets the socket's own mode (Linux). A umask would be that of all threads: directories which others make
+           meanwhile could not be entered. */
+        if (fchmod(socket_, 0600) < 0 || bind(socket_, (struct sockaddr *)&address, sizeof address) < 0 || listen(socket_, 64) < 0)
+            error = errno;
     }
     close(folder);
     if (error) {

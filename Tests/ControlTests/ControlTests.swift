@@ -1,5 +1,7 @@
 import CCaptureABI
+import CLinux
 import Control
+import Dispatch
 import Glibc
 import Synchronization
 import Testing
@@ -64,6 +66,24 @@ import Testing
         var status = stat()
         #expect(lstat(directory.path + "/control.sock", &status) == 0)
         #expect(status.st_mode & 0o777 == 0o600)
+    }
+
+    @Test func `What other threads make while sockets are made keeps its mode`() throws {
+        let directory = TemporaryDirectory()
+        let wrong = Mutex(0)
+        DispatchQueue.concurrentPerform(iterations: 2) { part in
+            for number in 0..<1500 {
+                if part == 0 {
+                    close(lockstep_unix_listen(directory.path, "socket", Int32(SOCK_STREAM.rawValue)))
+                } else {
+                    let path = directory.path + "/\(number)"
+                    var status = stat()
+                    if mkdir(path, 0o700) != 0 || lstat(path, &status) != 0 || status.st_mode & 0o777 != 0o700 { wrong.withLock { $0 += 1 } }
+                    rmdir(path)
+                }
+            }
+        }
+        #expect(wrong.withLock { $0 } == 0)
     }
 
     @Test func `A second daemon in the same directory is refused`() throws {

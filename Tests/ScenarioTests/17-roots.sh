@@ -206,7 +206,7 @@ sees() { # each planted into b from outside
     equal_trees || code=1
     return $code
 }
-check "the comparison sees links that lead elsewhere, and the second root" sees
+check "the comparison sees links that lead elsewhere, and the second root" unrepaired b sees
 sandbox down "$pair" > /dev/null
 
 unmapped() { # the same as the first copy, with the mapping switched off

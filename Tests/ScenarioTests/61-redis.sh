@@ -101,6 +101,7 @@ check "it starts again" starts_again everysec
 stop_server
 check "appendfsync always" works always
 check "BGREWRITEAOF, always" rewrites
+check "no call was left to the guard" needs_no_guard
 check "the other node takes over" taken_over
 grep 'none lost' "$work/output"
 check "a key that is missing is noticed" not_looked_up

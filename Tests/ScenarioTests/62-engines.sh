@@ -38,6 +38,7 @@ comes_back() { sandbox rejoin "$pair" > "$work/rejoin" 2>&1 && settled || { cat 
 mend() { :; }
 sandbox up "$pair" > /dev/null || exit 1
 for engine in $all; do check "$engine" loads "$engine"; done
+check "no call was left to the guard" needs_no_guard
 check "the node dies under all of them" node_dies
 for engine in $all; do
     check "$engine: what it said is durable is there" finds "$engine"

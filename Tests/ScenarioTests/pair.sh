@@ -162,6 +162,19 @@ guarded() {
         json_each(node.value, '\$.guarded') AS call WHERE json_extract(node.value, '\$.node') = 'a' AND ('${2:-}' = '' OR json_extract(call.value, '\$.program') = '${2:-}')"
 }
 field_is() { [ "$(field "$1" "$2")" = "$3" ]; }
+needs_no_guard() { # the trees are equal without its help
+    sandbox status "$pair" | sed -n '/guard:/,/watch:/p'
+    [ "$(guarded captured)" = 0 ] && [ "$(guarded refused)" = 0 ]
+}
+# unrepaired NODE COMMAND...: what COMMAND changes from outside the capture stays: the node's daemon stands still meanwhile.
+unrepaired() {
+    local daemon code=0
+    daemon=$(sed -n "s/.*\"$1\":{\"daemon\":{[^}]*\"pid\":\([0-9]*\).*/\1/p" "$pair/sandbox.json")
+    kill -STOP "$daemon" || return 1
+    "${@:2}" || code=$?
+    kill -CONT "$daemon"
+    return $code
+}
 
 # ---------------------------------------------------------------- programs
 
