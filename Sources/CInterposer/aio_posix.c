@@ -97,7 +97,8 @@ EXPORTED int aio_fsync(int operation, struct aiocb *block) {
     inert_attach();
     long flags = kernel(SYS_fcntl, block->aio_fildes, F_GETFL, 0, 0, 0, 0);
     long verdict = attached() ? identify(block->aio_fildes, &target) : audited ? TRACKED : OUTSIDE;
-    if (verdict == OUTSIDE || flags < 0 || (flags & O_ACCMODE) == O_RDONLY || (operation != O_SYNC && operation != O_DSYNC))
+    /* One that is open for reading is flushed as well, as by fsync. */
+    if (verdict == OUTSIDE || flags < 0 || (operation != O_SYNC && operation != O_DSYNC))
         return libc.aio_fsync(operation, block);
     if (verdict < 0)
         return (int)returned(verdict);

@@ -14,6 +14,8 @@ public struct Configuration: Sendable {
 
     /// What becomes of changes by programs outside the capture.
     public enum Watch: String, Sendable, CaseIterable {
+        /// Nobody looks: names are compared by `settle`, and what was written by the pass at the next start.
+        case off
         /// They are named and repaired.
         case report
         /// Opening for writing is answered with EPERM; what is changed all the same is named and repaired.
@@ -39,7 +41,7 @@ public struct Configuration: Sendable {
     public var watch: Watch
 
     public init(directory: String, node: String, module: String, role: Role, roots: [Root], outside: [String], listenPort: UInt16,
-        peerPort: UInt16, exclusions: [String], waitBoundMilliseconds: UInt32, ioUring: Bool, watch: Watch = .report)
+        peerPort: UInt16, exclusions: [String], waitBoundMilliseconds: UInt32, ioUring: Bool, watch: Watch = .off)
     {
         self.directory = directory
         self.node = node

@@ -222,6 +222,10 @@ public enum Node {
 
     /// Starts hearing of what others do to the roots, if the kernel lets this process.
     private static func watch(_ plane: DataPlane, _ configuration: Configuration, _ log: Log, _ orders: Mailbox<DataPlane.Order>) {
+        guard configuration.watch != .off else {
+            plane.watchState = "not watched (off)"
+            return
+        }
         do {
             let tree = try Tree(configuration)
             let roots = withExtendedLifetime(tree) {

@@ -25,12 +25,12 @@ extension SandboxCommand {
         @Option(help: "Bound of one wait at a durability point.") var waitBoundSeconds: Int?
         @Flag(inversion: .prefixedNo, help: "Capture io_uring of programs that use liburing; without it io_uring can't be set up.")
         var ioUring: Bool?
-        @Option(help: "report or deny: whether programs outside the capture may open files in the trees for writing; as before, or report.")
+        @Option(help: "off, report or deny: changes by programs outside the capture are not looked for, are named and repaired, or their openings for writing are denied too; as before, or off.")
         var watch: String?
 
         func validate() throws {
             if let bound = waitBoundSeconds, bound < 1 { throw ValidationError("--wait-bound-seconds must be 1 or more") }
-            if let watch, watch != "report", watch != "deny" { throw ValidationError("--watch \(watch): report or deny") }
+            if let watch, !["off", "report", "deny"].contains(watch) { throw ValidationError("--watch \(watch): off, report or deny") }
             if let bad = outside.first(where: { !$0.hasPrefix("/") }) { throw ValidationError("--outside \(bad): not an absolute path") }
         }
 

@@ -34,8 +34,8 @@ struct Daemon: ParsableCommand {
     @Flag(help: "Capture io_uring of programs that use liburing; without it io_uring can't be set up.")
     var ioUring = false
 
-    @Option(help: "report or deny: whether programs outside the capture may open files in the roots for writing.")
-    var watch = "report"
+    @Option(help: "off, report or deny: whether changes by programs outside the capture are named and repaired, and whether programs outside the capture may open files in the roots for writing.")
+    var watch = "off"
 
     func run() throws {
         do {
@@ -61,7 +61,7 @@ struct Daemon: ParsableCommand {
     }
 
     private func parsedWatch() throws -> Configuration.Watch {
-        guard let watch = Configuration.Watch(rawValue: watch) else { throw NodeError(64, "watch '\(watch)': report or deny") }
+        guard let watch = Configuration.Watch(rawValue: watch) else { throw NodeError(64, "watch '\(watch)': off, report or deny") }
         return watch
     }
 

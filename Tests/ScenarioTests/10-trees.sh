@@ -201,9 +201,9 @@ comparison_sees() { # each kind of difference, planted into b from outside
     equal_trees || code=1
     return $code
 }
-repaired_again() { until_true 60 field_is b data "up to date" && until_true 60 field_is a state primary && settled; }
+goes_on() { until_true 60 field_is b data "up to date" && until_true 60 field_is a state primary && settled; }
 check "the comparison sees one byte, a mode, an owner, a time, a name" unrepaired b comparison_sees
-check "what was planted is repaired" repaired_again
+check "and the pair goes on" goes_on
 
 # ---------------------------------------------------------------- the journal
 

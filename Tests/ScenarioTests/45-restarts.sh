@@ -19,9 +19,10 @@ disturb() {
 }
 round() { # round NUMBER WHAT
     local programs=() number before code=0
+    captured mkdir "$pair/a/data/churned" || return 1 # moved into each other for ever, directories would only grow
     before=$(field a counters.operations)
     for number in 1 2 3 4; do
-        captured "$churn" "$pair/a/data" $((seed + $1 * 4 + number)) 2500 > "$work/churn.$number" 2>&1 &
+        captured "$churn" "$pair/a/data/churned" $((seed + $1 * 4 + number)) 2500 > "$work/churn.$number" 2>&1 &
         programs+=($!)
     done
     until_true 30 operations_passed $((before + 500)) || { echo "the programs did nothing"; code=1; }
@@ -30,6 +31,7 @@ round() { # round NUMBER WHAT
     [ $code = 0 ] || { head -n 5 "$work"/churn.*; return 1; }
     sandbox settle "$pair" > "$work/command" 2>&1 || { cat "$work/command"; return 1; }
     sandbox compare "$pair" > "$work/compare" 2>&1 || { head -n 20 "$work/compare"; return 1; }
+    captured rm -r "$pair/a/data/churned"
 }
 operations_passed() { # a daemon that was started again counts from 0
     local now

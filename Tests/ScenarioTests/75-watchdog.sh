@@ -42,7 +42,7 @@ fi
 
 mkdir -p "$data/kept"
 for name in sed cp static map held heldmap plain gone.a gone.b; do echo "first words of $name" > "$data/$name"; done
-sandbox up "$pair" > /dev/null || exit 1
+sandbox up "$pair" --watch report > /dev/null || exit 1
 
 # ---------------------------------------------------------------- a healthy load is nobody's
 
@@ -252,7 +252,7 @@ pairs+=("$pair")
 mkdir -p "$data"
 echo first > "$data/file"
 unprivileged() {
-    setpriv --bounding-set=-sys_admin --inh-caps=-sys_admin "$product/lockstep" sandbox up "$pair" > /dev/null || return 1
+    setpriv --bounding-set=-sys_admin --inh-caps=-sys_admin "$product/lockstep" sandbox up "$pair" --watch report > /dev/null || return 1
     field a watch; field b watch
     [[ "$(field a watch)" == "not watched ("*"Operation not permitted"* ]] && [[ "$(field b watch)" == "not watched ("*"Operation not permitted"* ]] || return 1
     captured bash -c 'echo covered > "$1/covered"; sync "$1/covered"' bash "$data" && echo made > "$data/made" || return 1
@@ -273,7 +273,7 @@ product=$faults pair=$work/lost data=$work/lost/a/data replica=$work/lost/b/data
 pairs+=("$pair")
 mkdir -p "$data"
 echo first > "$data/file" && echo first > "$data/other"
-LOCKSTEP_DAEMON_FAULT=watch-overflow sandbox up "$pair" > /dev/null || exit 1
+LOCKSTEP_DAEMON_FAULT=watch-overflow sandbox up "$pair" --watch report > /dev/null || exit 1
 overflow() { # TREE NODE: the first event is lost with all that came with it
     until_true 30 test -e "$pair/$2/node/watch-list" || return 1
     echo "nobody heard of this" > "$1/file"
@@ -288,7 +288,7 @@ pair=$work/deaf data=$work/deaf/a/data replica=$work/deaf/b/data
 pairs+=("$pair")
 mkdir -p "$data"
 echo first > "$data/file"
-LOCKSTEP_DAEMON_FAULT=watch-deaf sandbox up "$pair" > /dev/null || exit 1
+LOCKSTEP_DAEMON_FAULT=watch-deaf sandbox up "$pair" --watch report > /dev/null || exit 1
 deaf() {
     echo "nobody heard of this" > "$data/file"
     captured bash -c 'echo covered > "$1/covered"; sync "$1/covered"' bash "$data" || return 1
@@ -304,7 +304,7 @@ pair=$work/force data=$work/force/a/data replica=$work/force/b/data
 pairs+=("$pair")
 mkdir -p "$data"
 echo first > "$data/held"
-sandbox up "$pair" > /dev/null || exit 1
+sandbox up "$pair" --watch report > /dev/null || exit 1
 forced() { # the primary is gone for good, and a stranger wrote into the replica: the operator decides
     local pid
     coproc HOLD { "$outsider" hold "$replica/held" "by force"; }
